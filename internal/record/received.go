@@ -1,0 +1,143 @@
+package record
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Range is the versions From..To, both included.
+type Range struct {
+	From, To Version
+}
+
+// Len returns how many versions r covers.
+func (r Range) Len() uint64 {
+	if r.To < r.From {
+		return 0
+	}
+	return uint64(r.To-r.From) + 1
+}
+
+// Received is the set of one writer's versions that a node has received, as a
+// head less its gaps. The zero value is the empty set. It is a value: methods
+// that change it return a new one and never write through shared memory.
+type Received struct {
+	Head Version
+	Gaps []Range // ascending, disjoint, not adjacent, all below Head
+}
+
+// Has reports whether v was received.
+func (r Received) Has(v Version) bool {
+	if v == 0 || v > r.Head {
+		return false
+	}
+	for _, g := range r.Gaps {
+		if v < g.From {
+			return true
+		}
+		if v <= g.To {
+			return false
+		}
+	}
+	return true
+}
+
+// Covers reports whether every version of g was received.
+func (r Received) Covers(g Range) bool {
+	return len(r.Missing(g)) == 0
+}
+
+// Missing returns the parts of g that were not received, ascending.
+func (r Received) Missing(g Range) []Range {
+	var out []Range
+	if g.From == 0 {
+		g.From = 1
+	}
+	for _, gap := range r.Gaps {
+		lo, hi := max(gap.From, g.From), min(gap.To, g.To)
+		if lo <= hi {
+			out = append(out, Range{lo, hi})
+		}
+	}
+	if lo := max(r.Head+1, g.From); lo <= g.To {
+		out = append(out, Range{lo, g.To})
+	}
+	return out
+}
+
+// With returns r and the versions of g.
+func (r Received) With(g Range) Received {
+	if g.From == 0 {
+		g.From = 1
+	}
+	if g.To < g.From {
+		return r
+	}
+	out := Received{Head: max(r.Head, g.To)}
+	for _, gap := range r.Gaps {
+		if gap.To < g.From || gap.From > g.To {
+			out.Gaps = append(out.Gaps, gap)
+			continue
+		}
+		if gap.From < g.From {
+			out.Gaps = append(out.Gaps, Range{gap.From, g.From - 1})
+		}
+		if gap.To > g.To {
+			out.Gaps = append(out.Gaps, Range{g.To + 1, gap.To})
+		}
+	}
+	if g.From > r.Head+1 {
+		out.Gaps = append(out.Gaps, Range{r.Head + 1, g.From - 1})
+	}
+	return out
+}
+
+// Union returns every version of r and of o.
+func (r Received) Union(o Received) Received {
+	for _, g := range o.Ranges() {
+		r = r.With(g)
+	}
+	return r
+}
+
+// Minus returns the ranges of o that r lacks, ascending: what r's holder asks
+// o's holder for.
+func (r Received) Minus(o Received) []Range {
+	var out []Range
+	for _, g := range o.Ranges() {
+		out = append(out, r.Missing(g)...)
+	}
+	return out
+}
+
+// Ranges returns what was received, ascending.
+func (r Received) Ranges() []Range {
+	var out []Range
+	from := Version(1)
+	for _, g := range r.Gaps {
+		if g.From > from {
+			out = append(out, Range{from, g.From - 1})
+		}
+		from = g.To + 1
+	}
+	if from <= r.Head {
+		out = append(out, Range{from, r.Head})
+	}
+	return out
+}
+
+// Equal reports whether both hold the same versions.
+func (r Received) Equal(o Received) bool { return r.Head == o.Head && slices.Equal(r.Gaps, o.Gaps) }
+
+// String gives "head" or "head less a..b,c..d".
+func (r Received) String() string {
+	if len(r.Gaps) == 0 {
+		return fmt.Sprint(uint64(r.Head))
+	}
+	parts := make([]string, len(r.Gaps))
+	for i, g := range r.Gaps {
+		parts[i] = fmt.Sprintf("%d..%d", g.From, g.To)
+	}
+	return fmt.Sprintf("%d less %s", r.Head, strings.Join(parts, ","))
+}

@@ -1,0 +1,196 @@
+package record
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// AppendWriter appends node (length and bytes), boot and bits (8 bytes each).
+func AppendWriter(b []byte, w Writer) []byte {
+	b = appendString(b, string(w.Node))
+	b = binary.BigEndian.AppendUint64(b, w.Boot)
+	return binary.BigEndian.AppendUint64(b, w.Bits)
+}
+
+// ReadWriter reads what AppendWriter wrote and returns the rest.
+func ReadWriter(b []byte) (Writer, []byte, error) {
+	node, b, err := readString(b, 63)
+	if err != nil || len(b) < 16 {
+		return Writer{}, nil, fmt.Errorf("writer: %w", errTruncated)
+	}
+	return Writer{Node(node), binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}, b[16:], nil
+}
+
+// AppendReceived appends head, the number of gaps, and for each gap its
+// distance from the end of the one before and its length, as varints.
+func AppendReceived(b []byte, r Received) []byte {
+	b = binary.AppendUvarint(b, uint64(r.Head))
+	b = binary.AppendUvarint(b, uint64(len(r.Gaps)))
+	var end Version
+	for _, g := range r.Gaps {
+		b = binary.AppendUvarint(b, uint64(g.From-end))
+		b = binary.AppendUvarint(b, uint64(g.To-g.From))
+		end = g.To
+	}
+	return b
+}
+
+// MaxGaps bounds a decoded received set.
+const MaxGaps = 1 << 16
+
+// ReadReceived reads what AppendReceived wrote and returns the rest.
+func ReadReceived(b []byte) (Received, []byte, error) {
+	head, b, err := readUvarint(b)
+	if err != nil {
+		return Received{}, nil, fmt.Errorf("received set: %w", err)
+	}
+	n, b, err := readUvarint(b)
+	if err != nil || n > MaxGaps || n > uint64(len(b)) {
+		return Received{}, nil, errors.New("received set: bad gap count")
+	}
+	r := Received{Head: Version(head)}
+	var end uint64
+	for range n {
+		var skip, length uint64
+		if skip, b, err = readUvarint(b); err == nil {
+			length, b, err = readUvarint(b)
+		}
+		from := end + skip
+		to := from + length
+		if err != nil || skip == 0 || (end > 0 && skip == 1) || from < end || to < from || to >= head {
+			return Received{}, nil, errors.New("received set: bad gap")
+		}
+		r.Gaps = append(r.Gaps, Range{Version(from), Version(to)})
+		end = to
+	}
+	return r, b, nil
+}
+
+// AppendDelivery appends writer, from and to, the number of changesets and
+// each one: version less from, wall, the number of records, and each record:
+// table (8 bytes), a byte of kind with 0x80 for a tombstone, then key, order
+// and cells with their lengths.
+func AppendDelivery(b []byte, d Delivery) []byte {
+	b = AppendWriter(b, d.Writer)
+	b = binary.AppendUvarint(b, uint64(d.Range.From))
+	b = binary.AppendUvarint(b, uint64(d.Range.To-d.Range.From))
+	b = binary.AppendUvarint(b, uint64(len(d.Changesets)))
+	for _, c := range d.Changesets {
+		b = binary.AppendUvarint(b, uint64(c.Version-d.Range.From))
+		b = binary.AppendVarint(b, c.Wall)
+		b = binary.AppendUvarint(b, uint64(len(c.Records)))
+		for _, r := range c.Records {
+			b = binary.BigEndian.AppendUint64(b, uint64(r.Table))
+			kind := byte(r.Kind)
+			if r.Deleted {
+				kind |= 0x80
+			}
+			b = append(b, kind)
+			b = appendString(b, string(r.Key))
+			b = appendString(b, r.Order)
+			b = append(binary.AppendUvarint(b, uint64(len(r.Cells))), r.Cells...)
+		}
+	}
+	return b
+}
+
+// ReadDelivery reads one delivery and returns the rest. What it returns
+// follows the invariants of Delivery; each record still wants its Check.
+func ReadDelivery(b []byte) (Delivery, []byte, error) {
+	d, rest, err := readDelivery(b)
+	if err != nil {
+		return Delivery{}, nil, fmt.Errorf("delivery: %w", err)
+	}
+	return d, rest, nil
+}
+
+func readDelivery(b []byte) (d Delivery, rest []byte, err error) {
+	if d.Writer, b, err = ReadWriter(b); err != nil {
+		return d, nil, err
+	}
+	from, b, err := readUvarint(b)
+	if err != nil {
+		return d, nil, err
+	}
+	span, b, err := readUvarint(b)
+	if err != nil {
+		return d, nil, err
+	}
+	if from == 0 || from+span < from {
+		return d, nil, errors.New("bad version range")
+	}
+	d.Range = Range{Version(from), Version(from + span)}
+	n, b, err := readUvarint(b)
+	if err != nil || n > uint64(len(b)) || n > span+1 {
+		return d, nil, errors.New("bad changeset count")
+	}
+	next := uint64(0)
+	for range n {
+		c := Changeset{Writer: d.Writer}
+		if b, err = c.read(b, from); err != nil {
+			return d, nil, err
+		}
+		if off := uint64(c.Version) - from; off < next || off > span {
+			return d, nil, errors.New("changeset out of order or range")
+		} else {
+			next = off + 1
+		}
+		d.Changesets = append(d.Changesets, c)
+	}
+	return d, b, nil
+}
+
+func (c *Changeset) read(b []byte, from uint64) ([]byte, error) {
+	off, b, err := readUvarint(b)
+	if err != nil {
+		return nil, err
+	}
+	c.Version = Version(from + off)
+	wall, size := binary.Varint(b)
+	if size <= 0 {
+		return nil, errTruncated
+	}
+	c.Wall, b = wall, b[size:]
+	n, b, err := readUvarint(b)
+	if err != nil || n > MaxRecords {
+		return nil, errors.New("bad record count")
+	}
+	for range n {
+		if len(b) < 9 {
+			return nil, errTruncated
+		}
+		r := Record{Table: TableID(binary.BigEndian.Uint64(b)), Kind: Kind(b[8] &^ 0x80), Deleted: b[8]&0x80 != 0}
+		b = b[9:]
+		var key, cells string
+		if key, b, err = readString(b, MaxRow); err != nil {
+			return nil, err
+		}
+		if r.Order, b, err = readString(b, MaxRow); err != nil {
+			return nil, err
+		}
+		if cells, b, err = readString(b, MaxRow); err != nil {
+			return nil, err
+		}
+		r.Key = Key(key)
+		if cells != "" {
+			r.Cells = []byte(cells)
+		}
+		c.Records = append(c.Records, r)
+	}
+	return b, nil
+}
+
+func readString(b []byte, limit uint64) (string, []byte, error) {
+	n, b, err := readUvarint(b)
+	if err != nil {
+		return "", nil, err
+	}
+	if n > limit {
+		return "", nil, fmt.Errorf("%d bytes are over the cap of %d", n, limit)
+	}
+	if n > uint64(len(b)) {
+		return "", nil, errTruncated
+	}
+	return string(b[:n]), b[n:], nil
+}

@@ -1,0 +1,199 @@
+// Package store is the seam between replication and the database of a node:
+// what a store does, in types that need no database. Package sqlite is the
+// real one, package memory its twin for simulation, and package storetest the
+// conformance suite that both pass.
+//
+// What a store keeps true: a write is acknowledged only when it is as durable
+// as configured; a version is marked received in the same transaction as its
+// rows, fingerprints and feed entry; nothing is published before its commit;
+// of two records of one key the higher rank stays, whatever the order; a
+// record that cannot be shown is withheld, and counts as received.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/schema"
+)
+
+// Errors a caller branches on.
+var (
+	ErrClosed   = errors.New("store is closed")
+	ErrResync   = errors.New("feed position is not on this store's line: resync")
+	ErrTooLarge = errors.New("over the cap")
+	ErrFenced   = errors.New("writes are fenced")
+)
+
+// NotOwnerError refuses a write to a row that another node owns.
+type NotOwnerError struct {
+	Table string
+	Key   []record.Value
+	Owner string      // who owns the row
+	Node  record.Node // who tried
+}
+
+func (e *NotOwnerError) Error() string {
+	return fmt.Sprintf("table %s: row %v belongs to %q; node %q writes only rows in its own name", e.Table, e.Key, e.Owner, e.Node)
+}
+
+// Row is the values of one row in the order of schema.Table.
+type Row []record.Value
+
+// Tx is one local write transaction. It is valid only inside the function that
+// got it.
+type Tx interface {
+	// Get returns the visible row with this key.
+	Get(table string, key ...record.Value) (Row, bool, error)
+	// Scan calls fn for each visible row whose key begins with prefix, in key
+	// order, until fn returns an error.
+	Scan(table string, prefix []record.Value, fn func(Row) error) error
+	// Put writes a whole row.
+	Put(table string, row Row) error
+	// Delete removes a row; a missing one is no error.
+	Delete(table string, key ...record.Value) error
+}
+
+// Commit is the answer to a local write.
+type Commit struct {
+	Point    record.Point   // what was written; zero if nothing changed
+	Standing []record.Point // for a write that changed nothing: the records that are there
+	Records  int
+}
+
+// Status is what became of a delivery.
+type Status int
+
+// The outcomes of a delivery.
+const (
+	Applied   Status = iota + 1 // some version was new and is now received
+	Duplicate                   // every version had been received
+	Rejected                    // malformed: nothing of it was taken, see Err
+)
+
+// Outcome is what became of one delivery.
+type Outcome struct {
+	Status   Status
+	Withheld int   // records received that are not visible
+	Err      error // why it was rejected
+}
+
+// WriterState is what a store has of one writer.
+type WriterState struct {
+	Writer       record.Writer
+	Received     record.Received
+	Fingerprints [len(record.Kinds)]record.Fingerprint // in the order of record.Kinds
+}
+
+// Change is one visible row that changed. Old and New are nil for a row that
+// is not there. After a resume from disk Old is unknown: OldKnown is false and
+// New is the row as it is now.
+type Change struct {
+	Table    string
+	Key      record.Key
+	Old, New Row
+	OldKnown bool
+	Point    record.Point // of the record that is there now
+	Wall     int64        // Unix milliseconds of its changeset
+}
+
+// Entry is one step of the feed: a changeset or delivery that was committed.
+type Entry struct {
+	Position Position
+	Point    record.Point      // writer and highest version it brought
+	Local    *record.Changeset // set if it was written here, since this start
+	States   []WriterState     // of each writer that it changed, after it
+	Changes  []Change
+}
+
+// Position is a place in a store's feed. Outside this process it is opaque.
+type Position struct {
+	Node     record.Node
+	Boot     uint64
+	Bits     uint64
+	Sequence uint64
+}
+
+// Feed reads entries in commit order, each once. A consumer reads at its own
+// pace; one that fell behind what the store keeps gets ErrResync, and opens a
+// new feed after reading a snapshot.
+type Feed interface {
+	// Next waits for entries after the last ones and returns at least one.
+	Next(ctx context.Context) ([]Entry, error)
+	Close() error
+}
+
+// Withheld is a record that was received and is not visible.
+type Withheld struct {
+	Table  string // name, or the id in hex if it is unknown
+	Key    record.Key
+	Point  record.Point
+	Hash   record.Hash
+	Reason Reason
+	Detail string
+	Since  time.Time
+}
+
+// Reason is why a record is withheld.
+type Reason string
+
+// The reasons, and what ends each.
+const (
+	ReasonSchema     Reason = "schema"     // its table is unknown; ends when the schema arrives
+	ReasonClock      Reason = "clock"      // stamped ahead of the wall; ends by time
+	ReasonConstraint Reason = "constraint" // a constraint or type of the table refuses it
+	ReasonOwner      Reason = "owner"      // not in the name of its writer's node; never ends
+	ReasonCrash      Reason = "crash"      // applying it ended the process twice
+)
+
+// Snapshot is a consistent view of a store. Close it soon: it pins the log.
+type Snapshot interface {
+	// Position is where a feed continues from this view.
+	Position() Position
+	// Writers returns the state of every known writer, by writer.
+	Writers() ([]WriterState, error)
+	// Deliver answers for the versions of r that this store has received,
+	// ascending, up to about limit bytes (at least one delivery if there is
+	// any). Withheld records are included. What it returns never covers a
+	// version that this store has not received.
+	Deliver(w record.Writer, r record.Range, limit int) ([]record.Delivery, error)
+	// Scan calls fn for each visible row whose key begins with prefix, with
+	// the changeset it came in, in key order.
+	Scan(table string, prefix []record.Value, fn func(row Row, at record.Point, wall int64) error) error
+	// Withheld lists what is received and not visible.
+	Withheld() ([]Withheld, error)
+	Close() error
+}
+
+// Store is a node's database, or one lane of it. Safe for concurrent use.
+type Store interface {
+	// Writer returns the writer of this start (it changes by Renew).
+	Writer() record.Writer
+	// Tables returns the replicated tables.
+	Tables() []schema.Table
+	// Update runs fn as one transaction and returns when its changeset is
+	// durable. If fn returns an error nothing is written. A row left as it
+	// was is no write; if all are, Commit.Point is zero.
+	Update(ctx context.Context, fn func(Tx) error) (Commit, error)
+	// Apply merges what peers sent, in one or more transactions, and returns
+	// an outcome for each delivery. An error means that the store could not
+	// say (disk, closing): nothing is withheld, and the caller offers all of
+	// it again later. Versions received before are dropped.
+	Apply(ctx context.Context, batch []record.Delivery) ([]Outcome, error)
+	// Renew takes a new writer with a boot of at least boot, and stamps again
+	// under it what this start has written, so that it ranks above an
+	// earlier writer that the node had not known of. It reports the new
+	// writer and whether rows of the node's own had been changed by that
+	// earlier writer.
+	Renew(ctx context.Context, boot uint64) (record.Writer, error)
+	// Snapshot opens a consistent view.
+	Snapshot(ctx context.Context) (Snapshot, error)
+	// Feed reads on from a position: from a snapshot's, or one that a client
+	// kept, also over a restart. ErrResync if it is not on this store's line
+	// or older than what is kept.
+	Feed(from Position) (Feed, error)
+	Close() error
+}
