@@ -1,0 +1,88 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+TOOLS := $(CURDIR)/.tools
+VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+GO ?= go
+
+.PHONY: help
+help: ## Print this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.PHONY: build
+build: ## Build bin/firebreak
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/firebreak ./cmd/firebreak
+
+.PHONY: demo
+demo: build ## Run a whole federation with a little traffic until Ctrl-C (EXIT_AFTER=20s checks itself and exits)
+	bin/firebreak dev --traffic 20/s $(if $(EXIT_AFTER),--exit-after $(EXIT_AFTER))
+
+.PHONY: test
+test: deps check ## Everything CI runs: installs what the tests need, then runs them
+	$(GO) test -timeout 15m ./...
+	$(MAKE) sim
+	$(MAKE) race
+	deploy/examples/node/run
+
+.PHONY: deps
+deps: ## Install what the tests need (Debian packages, if root)
+	@.ci/deps
+
+.PHONY: check
+check: fmt-check vet lint tidy-check generate-check ## The quick part: format, vet, lint, tidy, generated code, short tests
+	$(GO) test -short -timeout 5m ./...
+
+.PHONY: fmt-check
+fmt-check:
+	@out=$$(git ls-files '*.go' | grep -v '\.pb\.go$$' | xargs gofmt -l); \
+	  if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+
+.PHONY: lint
+lint: $(TOOLS)/stamp
+	$(TOOLS)/staticcheck ./...
+	cd proto && $(TOOLS)/buf lint
+
+.PHONY: tidy-check
+tidy-check:
+	$(GO) mod tidy -diff
+
+.PHONY: generate
+generate: $(TOOLS)/stamp ## Write the generated protobuf code
+	cd proto && PATH="$(TOOLS):$$PATH" $(TOOLS)/buf generate
+
+.PHONY: generate-check
+generate-check: $(TOOLS)/stamp
+	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	  cd proto && PATH="$(TOOLS):$$PATH" $(TOOLS)/buf generate -o "$$tmp"; \
+	  for f in $$(cd "$$tmp" && find . -name '*.go'); do \
+	    cmp -s "$$tmp/$$f" "$$f" || { echo "proto/$$f is not what the proto files generate: run make generate"; exit 1; }; \
+	  done
+
+$(TOOLS)/stamp: internal/tools/go.mod internal/tools/go.sum go.mod
+	@mkdir -p $(TOOLS)
+	$(GO) build -C internal/tools -o $(TOOLS)/ tool
+	$(GO) build -o $(TOOLS)/ google.golang.org/protobuf/cmd/protoc-gen-go
+	@touch $@
+
+.PHONY: race
+race: ## Short tests of the packages with goroutines, under the race detector
+	$(GO) test -race -short -timeout 10m ./internal/... ./region/... ./global/... ./router/...
+
+.PHONY: sim
+sim: ## The identity laws as 20,000 random histories
+	$(GO) test -count=1 -run 'TestIdentityLaws' ./internal/replica/... -histories 20000
+
+.PHONY: bench
+bench: ## The Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin $(TOOLS)
