@@ -1,0 +1,105 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/schema"
+)
+
+// Durability says when a local write is acknowledged. What peers sent is
+// never waited for: they have it.
+type Durability int
+
+// The durabilities. Both survive the end of the process.
+const (
+	Fsync Durability = iota // after an fsync: survives a power cut
+	OS                      // once the operating system has it
+)
+
+// Limits bounds what one read may cost. Zero fields take the defaults.
+type Limits struct {
+	Rows    int           // rows of one answer; zero means 100,000
+	Bytes   int           // bytes of one answer; zero means 64 MiB
+	Time    time.Duration // of one query; zero means 5s
+	Readers int           // queries at once; zero means 4
+	Pin     time.Duration // how long a snapshot may hold the log; zero means one minute
+}
+
+// Config says which file to open and in whose name.
+type Config struct {
+	Path       string                // database file; its directory must exist
+	Fleet      string                // name of the fleet
+	Cluster    string                // "global" or "region/<name>"; for lanes "global" too
+	Lane       string                // region whose records a global node keeps here; empty for a region's own cluster
+	Node       record.Node           // whose database it is
+	Tables     []schema.Table        // replicated tables, with ids; of kind zero: local tables
+	Views      []string              // CREATE VIEW statements, made anew at every open
+	Durability Durability            // zero is Fsync
+	Now        func() time.Time      // nil means time.Now
+	Limits     Limits                // of readers
+	Logger     *slog.Logger          // nil discards
+	Metrics    prometheus.Registerer // nil leaves metrics unregistered
+	FeedKeep   int                   // feed entries kept on disk; zero means 100,000
+}
+
+func (c Config) validate() error {
+	var errs []error
+	need := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	need(c.Path != "", "path is empty")
+	need(c.Fleet != "", "fleet is empty")
+	need(c.Cluster != "", "cluster is empty")
+	need(c.Node != "", "node is empty")
+	need(len(c.Node) <= maxNode, "node %q of %d bytes is over the limit of %d", c.Node, len(c.Node), maxNode)
+	need(c.FeedKeep >= 0, "feed keep %d is negative", c.FeedKeep)
+	seen := map[string]bool{}
+	for _, t := range c.Tables {
+		need(!seen[t.Name], "table %s is listed twice", t.Name)
+		seen[t.Name] = true
+		if err := checkTable(t); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	if abs, err := filepath.Abs(c.Path); err == nil {
+		c.Path = abs
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.FeedKeep == 0 {
+		c.FeedKeep = 100_000
+	}
+	if c.Limits.Rows == 0 {
+		c.Limits.Rows = 100_000
+	}
+	if c.Limits.Bytes == 0 {
+		c.Limits.Bytes = 64 << 20
+	}
+	if c.Limits.Time == 0 {
+		c.Limits.Time = 5 * time.Second
+	}
+	if c.Limits.Readers == 0 {
+		c.Limits.Readers = 4
+	}
+	if c.Limits.Pin == 0 {
+		c.Limits.Pin = time.Minute
+	}
+	return c
+}
