@@ -1,0 +1,167 @@
+package coverage
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+)
+
+// MarshalText gives the name.
+func (s State) MarshalText() ([]byte, error) {
+	if s < Live || int(s) >= len(names) {
+		return nil, fmt.Errorf("coverage state %d has no name", uint8(s))
+	}
+	return []byte(names[s]), nil
+}
+
+// UnmarshalText reads a name.
+func (s *State) UnmarshalText(b []byte) error {
+	got, err := ParseState(string(b))
+	if err == nil {
+		*s = got
+	}
+	return err
+}
+
+// String gives "region: state", with what belongs to the state in brackets:
+// "iad: stale(12s)", "ams: pruned(2026-01-02T15:04:05.000Z)".
+func (p Part) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %v", p.Region, p.State)
+	switch p.State {
+	case Stale, PrunedStale:
+		if p.Age < 0 {
+			b.WriteString("(never)")
+		} else {
+			fmt.Fprintf(&b, "(%v)", p.Age.Round(time.Millisecond))
+		}
+	case Pruned:
+		fmt.Fprintf(&b, "(%s)", p.AsOf.UTC().Format(timeFormat))
+	}
+	if p.Withheld > 0 {
+		fmt.Fprintf(&b, ", %d withheld", p.Withheld)
+	}
+	if p.Detail != "" {
+		fmt.Fprintf(&b, ", %s", p.Detail)
+	}
+	return b.String()
+}
+
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
+
+// part is the JSON of one region, without its name: that is the key.
+type part struct {
+	State    State  `json:"state"`
+	AgeMS    *int64 `json:"age_ms,omitempty"` // stale states; negative: never
+	AsOf     string `json:"as_of,omitempty"`  // RFC 3339 with milliseconds
+	Withheld uint64 `json:"withheld,omitempty"`
+	Detail   string `json:"detail,omitempty"`
+}
+
+// ByRegion is coverage as the JSON object {"REGION": {"state": …}}, in the
+// order of its regions. Parts of one region are merged.
+type ByRegion []Part
+
+// MarshalJSON writes the object.
+func (c ByRegion) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, p := range c.merged() {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		key, err := json.Marshal(string(p.Region))
+		if err != nil {
+			return nil, fmt.Errorf("coverage of %s: %w", p.Region, err)
+		}
+		val, err := json.Marshal(toJSON(p))
+		if err != nil {
+			return nil, fmt.Errorf("coverage of %s: %w", p.Region, err)
+		}
+		b.Write(append(append(key, ':'), val...))
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// UnmarshalJSON reads the object.
+func (c *ByRegion) UnmarshalJSON(data []byte) error {
+	var m map[string]part
+	if err := json.Unmarshal(data, &m); err != nil {
+		return fmt.Errorf("coverage: %w", err)
+	}
+	out := make(ByRegion, 0, len(m))
+	for _, region := range sortedKeys(m) {
+		p, err := fromJSON(fleet.Region(region), m[region])
+		if err != nil {
+			return err
+		}
+		out = append(out, p)
+	}
+	*c = out
+	return nil
+}
+
+func (c ByRegion) merged() []Part {
+	parts := slices.Clone([]Part(c))
+	slices.SortStableFunc(parts, func(a, b Part) int { return strings.Compare(string(a.Region), string(b.Region)) })
+	out := parts[:0]
+	for _, p := range parts {
+		if n := len(out); n > 0 && out[n-1].Region == p.Region {
+			out[n-1] = Merge(out[n-1], p)
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func toJSON(p Part) part {
+	out := part{State: p.State, Withheld: p.Withheld, Detail: p.Detail}
+	if p.State == Stale || p.State == PrunedStale {
+		ms := ageMS(p.Age)
+		out.AgeMS = &ms
+	}
+	if !p.AsOf.IsZero() {
+		out.AsOf = p.AsOf.UTC().Format(timeFormat)
+	}
+	return out
+}
+
+func fromJSON(region fleet.Region, j part) (Part, error) {
+	p := Part{Region: region, State: j.State, Withheld: j.Withheld, Detail: j.Detail}
+	if j.AgeMS != nil {
+		p.Age = age(*j.AgeMS)
+	}
+	if j.AsOf != "" {
+		t, err := time.Parse(timeFormat, j.AsOf)
+		if err != nil {
+			return Part{}, fmt.Errorf("coverage of %s: as_of: %w", region, err)
+		}
+		p.AsOf = t.UTC()
+	}
+	return p, nil
+}
+
+// ageMS keeps never, which is negative, apart from no time at all.
+func ageMS(d time.Duration) int64 {
+	if d < 0 {
+		return -1
+	}
+	return d.Milliseconds()
+}
+
+// age reads milliseconds from outside: never if negative, capped at what a
+// duration can hold.
+func age(ms int64) time.Duration {
+	const limit = int64(1<<63-1) / int64(time.Millisecond)
+	if ms < 0 {
+		return -1
+	}
+	return time.Duration(min(ms, limit)) * time.Millisecond
+}
