@@ -234,7 +234,7 @@ func stampAheadIsWithheldUntilItIsNot(t *testing.T, s *suite) {
 		t.Fatal(err)
 	}
 	defer feed.Close()
-	s.now = s.now.Add(time.Hour)
+	s.setNow(s.now.Add(time.Hour))
 	s.put(st, "notes", note("other", "wakes the writer")) // releases happen on the writer's time
 	for {
 		entries, err := feed.Next(t.Context())

@@ -42,7 +42,7 @@ func backwardClockStillRaisesTheBoot(t *testing.T, s *suite) {
 	st := s.open("a")
 	first := st.Writer()
 	s.close(st)
-	s.now = s.now.Add(-400 * 24 * time.Hour)
+	s.setNow(s.now.Add(-400 * 24 * time.Hour))
 	if st = s.open("a"); st.Writer().Boot <= first.Boot {
 		t.Errorf("boot %d after %d", st.Writer().Boot, first.Boot)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -88,7 +89,9 @@ func Run(t *testing.T, h Harness) {
 		{"ClosedStoreSaysSo", closedStoreSaysSo},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.test(t, &suite{t: t, h: h, dir: t.TempDir(), now: time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)})
+			s := &suite{t: t, h: h, dir: t.TempDir()}
+			s.setNow(time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC))
+			c.test(t, s)
 		})
 	}
 }
@@ -99,6 +102,13 @@ type suite struct {
 	h   Harness
 	dir string
 	now time.Time
+
+	wall atomic.Int64 // now in nanoseconds, read by the stores' goroutines
+}
+
+func (s *suite) setNow(now time.Time) {
+	s.now = now
+	s.wall.Store(now.UnixNano())
 }
 
 // open opens the store of a node on its own disk.
@@ -107,7 +117,7 @@ func (s *suite) open(node record.Node) store.Store { return s.openWith(node, Tab
 func (s *suite) openWith(node record.Node, tables []schema.Table) store.Store {
 	s.t.Helper()
 	st, err := s.h.Open(s.t.Context(), Config{
-		Disk: filepath.Join(s.dir, string(node)), Node: node, Tables: tables, Now: func() time.Time { return s.now },
+		Disk: filepath.Join(s.dir, string(node)), Node: node, Tables: tables, Now: func() time.Time { return time.Unix(0, s.wall.Load()) },
 	})
 	if err != nil {
 		s.t.Fatalf("open %s: %v", node, err)
