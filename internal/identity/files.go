@@ -56,22 +56,28 @@ func (f Files) read() (*material, error) {
 	if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(leaf.PublicKey) {
 		errs = append(errs, fmt.Errorf("the key in %s does not belong to the certificate in %s", f.Key, f.Cert))
 	}
-	if err := m.verify(certs, leaf.NotBefore, x509.ExtKeyUsageAny); err != nil {
+	if err := m.verify(certs, x509.ExtKeyUsageAny); err != nil && !isTime(err) {
 		errs = append(errs, fmt.Errorf("the certificate in %s is not of an authority in %s: %w", f.Cert, f.CA, err))
 	}
 	return m, errors.Join(errs...)
 }
 
-// verify checks the chain of certs[0] at one moment.
-func (m *material) verify(certs []*x509.Certificate, at time.Time, usage x509.ExtKeyUsage) error {
+// verify checks the chain of certs[0] as of now.
+func (m *material) verify(certs []*x509.Certificate, usage x509.ExtKeyUsage) error {
 	between := x509.NewCertPool()
 	for _, c := range certs[1:] {
 		between.AddCert(c)
 	}
 	_, err := certs[0].Verify(x509.VerifyOptions{
-		Roots: m.roots, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage},
+		Roots: m.roots, Intermediates: between, CurrentTime: time.Now(), KeyUsages: []x509.ExtKeyUsage{usage},
 	})
 	return err
+}
+
+// isTime reports whether a chain failed only by its time.
+func isTime(err error) bool {
+	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
+	return ok && invalid.Reason == x509.Expired
 }
 
 // stamp tells one state of the files from another without reading them.

@@ -4,12 +4,12 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Reasons of a refused handshake, as metric labels.
 const (
-	refusedNone   = "none"    // no certificate
-	refusedChain  = "chain"   // another authority, or not for this use
-	refusedTime   = "time"    // expired or not yet valid
-	refusedName   = "name"    // not exactly one URI, odd path, wrong usages
-	refusedFleet  = "fleet"   // another fleet
-	refusedAccept = "policy"  // region, role or name that may not come here
+	refusedNone   = "none"   // no certificate
+	refusedChain  = "chain"  // another authority, or not for this use
+	refusedTime   = "time"   // expired or not yet valid
+	refusedName   = "name"   // not exactly one URI, odd path, wrong usages
+	refusedFleet  = "fleet"  // another fleet
+	refusedAccept = "policy" // region, role or name that may not come here
 )
 
 type metrics struct {

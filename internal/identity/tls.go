@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // RefusedError says why a peer's certificate was not accepted.
@@ -86,21 +85,15 @@ func (m *material) judge(certs []*x509.Certificate, usage x509.ExtKeyUsage, acce
 	if len(certs) == 0 {
 		return ID{}, &RefusedError{Reason: refusedNone, Err: errors.New("no certificate")}
 	}
-	leaf, now := certs[0], time.Now()
+	leaf := certs[0]
 	refuse := func(reason string, err error) (ID, error) {
 		return ID{}, &RefusedError{URI: uriOf(leaf), Reason: reason, Err: err}
 	}
-	if err := m.verify(certs, leaf.NotBefore, usage); err != nil {
+	if err := m.verify(certs, usage); isTime(err) {
+		return refuse(refusedTime, fmt.Errorf("the certificate is not valid now (it is from %v to %v): %w",
+			leaf.NotBefore.UTC(), leaf.NotAfter.UTC(), err))
+	} else if err != nil {
 		return refuse(refusedChain, fmt.Errorf("not of our authority: %w", err))
-	}
-	switch {
-	case now.After(leaf.NotAfter):
-		return refuse(refusedTime, fmt.Errorf("the certificate expired at %v", leaf.NotAfter))
-	case now.Before(leaf.NotBefore):
-		return refuse(refusedTime, fmt.Errorf("the certificate is not valid before %v", leaf.NotBefore))
-	}
-	if err := m.verify(certs, now, usage); err != nil {
-		return refuse(refusedTime, fmt.Errorf("the chain is not valid now: %w", err))
 	}
 	id, err := FromCertificate(leaf)
 	if err != nil {
