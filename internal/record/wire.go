@@ -105,24 +105,41 @@ func ReadDelivery(b []byte) (Delivery, []byte, error) {
 	return d, rest, nil
 }
 
-func readDelivery(b []byte) (d Delivery, rest []byte, err error) {
-	if d.Writer, b, err = ReadWriter(b); err != nil {
-		return d, nil, err
+// PeekDelivery reads only what a delivery is about, to drop one that is known
+// before its records cost anything.
+func PeekDelivery(b []byte) (Writer, Range, error) {
+	w, r, _, err := readDeliveryHead(b)
+	if err != nil {
+		return Writer{}, Range{}, fmt.Errorf("delivery: %w", err)
+	}
+	return w, r, nil
+}
+
+func readDeliveryHead(b []byte) (w Writer, r Range, rest []byte, err error) {
+	if w, b, err = ReadWriter(b); err != nil {
+		return w, r, nil, err
 	}
 	from, b, err := readUvarint(b)
 	if err != nil {
-		return d, nil, err
+		return w, r, nil, err
 	}
 	span, b, err := readUvarint(b)
 	if err != nil {
-		return d, nil, err
+		return w, r, nil, err
 	}
 	if from == 0 || from+span < from {
-		return d, nil, errors.New("bad version range")
+		return w, r, nil, errors.New("bad version range")
 	}
-	d.Range = Range{Version(from), Version(from + span)}
+	return w, Range{Version(from), Version(from + span)}, b, nil
+}
+
+func readDelivery(b []byte) (d Delivery, rest []byte, err error) {
+	if d.Writer, d.Range, b, err = readDeliveryHead(b); err != nil {
+		return d, nil, err
+	}
+	from, span := uint64(d.Range.From), uint64(d.Range.To-d.Range.From)
 	n, b, err := readUvarint(b)
-	if err != nil || n > uint64(len(b)) || n > span+1 {
+	if err != nil || n > uint64(len(b)) || n > 0 && n-1 > span {
 		return d, nil, errors.New("bad changeset count")
 	}
 	next := uint64(0)
@@ -153,8 +170,8 @@ func (c *Changeset) read(b []byte, from uint64) ([]byte, error) {
 	}
 	c.Wall, b = wall, b[size:]
 	n, b, err := readUvarint(b)
-	if err != nil || n > MaxRecords {
-		return nil, errors.New("bad record count")
+	if err != nil || n == 0 || n > MaxRecords {
+		return nil, errors.New("bad record count") // a version with nothing left has no changeset
 	}
 	for range n {
 		if len(b) < 9 {

@@ -1,0 +1,70 @@
+package replica
+
+import (
+	"encoding/binary"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+)
+
+// Answer collects the deliveries that answer a Serve into frames.
+type Answer struct {
+	id     uint64
+	room   int
+	frames [][]byte
+	frame  []byte
+}
+
+// NewAnswer returns an empty answer.
+func NewAnswer(s Serve) *Answer {
+	a := &Answer{id: s.ID, room: s.Limit}
+	a.begin()
+	return a
+}
+
+func (a *Answer) begin() {
+	a.frame = append(binary.BigEndian.AppendUint64([]byte{kindAnswer}, a.id), 0)
+}
+
+const answerHead = 1 + 8 + 1
+
+// Room returns how many bytes the answer may still take.
+func (a *Answer) Room() int { return a.room }
+
+// Add takes a delivery; one too large for a frame is split between its
+// changesets, so that only a changeset too large for one travels alone.
+func (a *Answer) Add(d record.Delivery) {
+	for _, part := range split(d) {
+		p := appendParcel(nil, part)
+		if len(a.frame) > answerHead && len(a.frame)+len(p) > MaxInline {
+			a.frames = append(a.frames, a.frame)
+			a.begin()
+		}
+		a.frame = append(a.frame, p...)
+		a.room -= len(p)
+	}
+}
+
+// Frames returns the frames of the answer and marks the last. An answer
+// without deliveries is one frame too: nothing more is to be had.
+func (a *Answer) Frames() [][]byte {
+	a.frame[answerHead-1] = 1
+	return append(a.frames, a.frame)
+}
+
+// split cuts d into deliveries of at most half a frame, or of one changeset.
+func split(d record.Delivery) []record.Delivery {
+	var out []record.Delivery
+	from, first, size := d.Range.From, 0, 0
+	for i, cs := range d.Changesets {
+		n := 32
+		for _, r := range cs.Records {
+			n += 24 + len(r.Key) + len(r.Order) + len(r.Cells)
+		}
+		if i > first && size+n > MaxInline/2 {
+			out = append(out, record.Delivery{Writer: d.Writer, Range: record.Range{From: from, To: cs.Version - 1}, Changesets: d.Changesets[first:i]})
+			from, first, size = cs.Version, i, 0
+		}
+		size += n
+	}
+	return append(out, record.Delivery{Writer: d.Writer, Range: record.Range{From: from, To: d.Range.To}, Changesets: d.Changesets[first:]})
+}

@@ -1,0 +1,241 @@
+package replica
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+)
+
+// session is how far the comparison with one peer has come. What the peer
+// claims is kept only here, and goes with it.
+type session struct {
+	phase phase
+	due   time.Duration // when the phase ends: a wait is over, or a request has timed out
+
+	leaves []nodeLeaf // differing, asking: leaves of the peer that were never mine
+	sets   []State    // settling and later: what the peer has of those nodes
+	behind uint64     // versions missing here at the last look
+
+	id    uint64 // fetching: of the request
+	asked []Want
+	room  int  // bytes that the answer may still bring
+	taken bool // it brought something new
+}
+
+type phase byte
+
+const (
+	idle     phase = iota
+	differs        // leaves differ; looked at again when due
+	asking         // received sets were asked for
+	settling       // they came; what is on its way gets its time to arrive
+	blocked        // something is missing; waits for room or for others to finish
+	fetching       // it was asked for
+)
+
+func (c *Core) gotRoot(p *peer, r *reader) {
+	d := r.digest()
+	if r.err != nil || d == c.book.root || c.book.roots.has(d, c.now) {
+		return
+	}
+	if c.now < p.leavesAt+owesEvery {
+		return // it just got them
+	}
+	p.leavesAt = c.now
+	var all []nodeLeaf
+	for _, l := range c.book.leaves {
+		if l.digest != (Digest{}) {
+			all = append(all, nodeLeaf{l.node, l.digest})
+		}
+	}
+	c.send(p.node, false, leavesFrame(false, all[:min(len(all), maxNodes)]))
+}
+
+func (c *Core) gotLeaves(p *peer, r *reader) {
+	reply, theirs := r.leaves()
+	if r.err != nil {
+		return
+	}
+	if !reply {
+		c.replyLeaves(p, theirs)
+	}
+	if p.session.phase != idle && p.session.phase != differs {
+		return
+	}
+	if differ := c.differing(p, theirs); len(differ) == 0 {
+		p.session = session{}
+	} else if p.session.phase == idle {
+		p.session = session{phase: differs, due: c.now + differFor, leaves: differ}
+	}
+}
+
+// replyLeaves sends those leaves of mine that a peer lacks or has otherwise,
+// so that it can fetch too.
+func (c *Core) replyLeaves(p *peer, theirs []nodeLeaf) {
+	theirs = slices.Clone(theirs)
+	slices.SortFunc(theirs, func(a, b nodeLeaf) int { return cmp.Compare(a.node, b.node) })
+	var out []nodeLeaf
+	for _, l := range c.book.leaves {
+		i, ok := slices.BinarySearchFunc(theirs, l.node, func(t nodeLeaf, n record.Node) int { return cmp.Compare(t.node, n) })
+		if l.digest != (Digest{}) && (!ok || theirs[i].digest != l.digest) {
+			out = append(out, nodeLeaf{l.node, l.digest})
+		}
+	}
+	if len(out) > 0 && c.now >= p.leavesAt+owesEvery {
+		p.leavesAt = c.now
+		c.send(p.node, false, leavesFrame(true, out[:min(len(out), maxNodes)]))
+	}
+}
+
+// differing returns those leaves of a peer that are not mine, were not mine a
+// moment ago, and are no damage that is known.
+func (c *Core) differing(p *peer, theirs []nodeLeaf) []nodeLeaf {
+	var out []nodeLeaf
+	for _, t := range theirs {
+		if c.book.isOrWas(t.node, t.digest, c.now) || slices.Contains(p.damaged, damage{t.node, c.book.digest(t.node), t.digest}) {
+			continue
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// advance moves the session of p on when its phase is over.
+func (c *Core) advance(p *peer) {
+	s := &p.session
+	switch {
+	case s.phase == idle, s.phase == blocked, c.now < s.due:
+	case s.phase == differs:
+		s.leaves = c.differing(p, s.leaves)
+		if len(s.leaves) == 0 {
+			*s = session{}
+			return
+		}
+		nodes := make([]record.Node, len(s.leaves))
+		for i, l := range s.leaves {
+			nodes[i] = l.node
+		}
+		s.phase, s.due = asking, c.now+requestTimeout
+		c.send(p.node, false, askFrame(nodes))
+	case s.phase == settling:
+		c.fetch(p)
+	default: // asking, fetching: timed out
+		c.stats.Timeouts++
+		c.report(Report{Kind: ReportTimeout, Peer: p.node})
+		*s = session{}
+		c.askAnother(p)
+		c.unblock()
+	}
+}
+
+// askAnother starts a comparison with another peer at once, after one did not
+// answer.
+func (c *Core) askAnother(silent *peer) {
+	if len(c.peers) < 2 {
+		return
+	}
+	i := c.random.below(len(c.peers))
+	if c.peers[i] == silent {
+		i = (i + 1) % len(c.peers)
+	}
+	c.sendRoot(c.peers[i])
+}
+
+func (c *Core) gotAsk(p *peer, r *reader) {
+	nodes := r.ask()
+	if r.err != nil {
+		return
+	}
+	slices.Sort(nodes)
+	nodes = slices.Compact(nodes)
+	rest := c.book.root
+	var states []State
+	size := 0
+	for _, n := range nodes {
+		l := c.book.leaf(n)
+		if l == nil {
+			continue
+		}
+		of := l.states()
+		for _, s := range of {
+			size += len(s.Writer.Node) + 80 + 6*len(s.Received.Gaps)
+		}
+		if len(states) > 0 && size > MaxFrame/2 {
+			break // the rest differs again next time
+		}
+		rest = minus(rest, l.digest)
+		states = append(states, of...)
+	}
+	c.send(p.node, false, setsFrame(rest, states))
+}
+
+func (c *Core) gotSets(p *peer, r *reader) {
+	rest, states := r.digest(), r.states()
+	if r.err != nil {
+		return
+	}
+	s := &p.session
+	if s.phase != asking || !s.askedFor(states) {
+		c.unasked(p)
+		return
+	}
+	slices.SortFunc(states, func(a, b State) int { return a.Writer.Compare(b.Writer) })
+	c.checkDamage(p, rest, states)
+	s.phase, s.due, s.sets, s.leaves = settling, c.now+gapAge, states, nil
+}
+
+// askedFor reports whether all states are of nodes that s asked about.
+func (s *session) askedFor(states []State) bool {
+	for _, st := range states {
+		if !slices.ContainsFunc(s.leaves, func(l nodeLeaf) bool { return l.node == st.Writer.Node }) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Core) unasked(p *peer) {
+	c.stats.Unasked++
+	c.report(Report{Kind: ReportUnasked, Peer: p.node})
+}
+
+// checkDamage looks for what no exchange of records can explain: equal
+// received sets with different fingerprints. Owned rows depend on the sets of
+// their node alone, others on those of all nodes. It is reported once, and the
+// pair of leaves is left alone from then on.
+func (c *Core) checkDamage(p *peer, rest Digest, theirs []State) {
+	restEqual := c.book.root
+	allEqual := true
+	for _, l := range p.session.leaves {
+		restEqual = minus(restEqual, c.book.digest(l.node))
+		allEqual = allEqual && c.book.sameSets(l.node, of(theirs, l.node))
+	}
+	allEqual = allEqual && restEqual == rest
+	for _, l := range p.session.leaves {
+		states := of(theirs, l.node)
+		if !c.book.sameSets(l.node, states) {
+			continue
+		}
+		for _, st := range states {
+			mine := c.book.find(st.Writer)
+			if owned := mine.Fingerprints[0] != st.Fingerprints[0]; owned || allEqual && mine.Fingerprints != st.Fingerprints {
+				c.stats.Damaged++
+				c.report(Report{Kind: ReportDamage, Peer: p.node, Writer: st.Writer})
+				p.addDamage(damage{l.node, c.book.digest(l.node), RootOf(states)})
+				break
+			}
+		}
+	}
+}
+
+// of returns the states of one node's writers.
+func of(states []State, n record.Node) []State {
+	i, _ := slices.BinarySearchFunc(states, n, func(s State, n record.Node) int { return cmp.Compare(s.Writer.Node, n) })
+	j := i
+	for j < len(states) && states[j].Writer.Node == n {
+		j++
+	}
+	return states[i:j]
+}
