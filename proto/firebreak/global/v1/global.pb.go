@@ -26,6 +26,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// RefusalCode is what a reporter does about a refusal.
+type RefusalCode int32
+
+const (
+	RefusalCode_REFUSAL_CODE_UNSPECIFIED RefusalCode = 0 // as NODE
+	RefusalCode_REFUSAL_CODE_LOST        RefusalCode = 1 // derive anew, stamp above winning_stamp
+	RefusalCode_REFUSAL_CODE_NODE        RefusalCode = 2 // this node will not take it: try another
+	RefusalCode_REFUSAL_CODE_RECORD      RefusalCode = 3 // no node will take this record
+)
+
+// Enum value maps for RefusalCode.
+var (
+	RefusalCode_name = map[int32]string{
+		0: "REFUSAL_CODE_UNSPECIFIED",
+		1: "REFUSAL_CODE_LOST",
+		2: "REFUSAL_CODE_NODE",
+		3: "REFUSAL_CODE_RECORD",
+	}
+	RefusalCode_value = map[string]int32{
+		"REFUSAL_CODE_UNSPECIFIED": 0,
+		"REFUSAL_CODE_LOST":        1,
+		"REFUSAL_CODE_NODE":        2,
+		"REFUSAL_CODE_RECORD":      3,
+	}
+)
+
+func (x RefusalCode) Enum() *RefusalCode {
+	p := new(RefusalCode)
+	*p = x
+	return p
+}
+
+func (x RefusalCode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RefusalCode) Descriptor() protoreflect.EnumDescriptor {
+	return file_firebreak_global_v1_global_proto_enumTypes[0].Descriptor()
+}
+
+func (RefusalCode) Type() protoreflect.EnumType {
+	return &file_firebreak_global_v1_global_proto_enumTypes[0]
+}
+
+func (x RefusalCode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RefusalCode.Descriptor instead.
+func (RefusalCode) EnumDescriptor() ([]byte, []int) {
+	return file_firebreak_global_v1_global_proto_rawDescGZIP(), []int{0}
+}
+
 type ReportRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Part:
@@ -846,7 +899,8 @@ type ReportRefused struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"` // empty: the region record or the whole session
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	WinningStamp  uint64                 `protobuf:"varint,3,opt,name=winning_stamp,json=winningStamp,proto3" json:"winning_stamp,omitempty"` // a report that lost: stamp above this
+	WinningStamp  uint64                 `protobuf:"varint,3,opt,name=winning_stamp,json=winningStamp,proto3" json:"winning_stamp,omitempty"`  // a report that lost: stamp above this
+	Code          RefusalCode            `protobuf:"varint,4,opt,name=code,proto3,enum=firebreak.global.v1.RefusalCode" json:"code,omitempty"` // what the reporter should do
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -900,6 +954,13 @@ func (x *ReportRefused) GetWinningStamp() uint64 {
 		return x.WinningStamp
 	}
 	return 0
+}
+
+func (x *ReportRefused) GetCode() RefusalCode {
+	if x != nil {
+		return x.Code
+	}
+	return RefusalCode_REFUSAL_CODE_UNSPECIFIED
 }
 
 type ReportAccepted struct {
@@ -2183,11 +2244,12 @@ const file_firebreak_global_v1_global_proto_rawDesc = "" +
 	"\x04held\x18\x06 \x03(\tR\x04held\x12@\n" +
 	"\n" +
 	"generation\x18\a \x01(\v2 .firebreak.cluster.v1.GenerationR\n" +
-	"generation\"^\n" +
+	"generation\"\x94\x01\n" +
 	"\rReportRefused\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12#\n" +
-	"\rwinning_stamp\x18\x03 \x01(\x04R\fwinningStamp\",\n" +
+	"\rwinning_stamp\x18\x03 \x01(\x04R\fwinningStamp\x124\n" +
+	"\x04code\x18\x04 \x01(\x0e2 .firebreak.global.v1.RefusalCodeR\x04code\",\n" +
 	"\x0eReportAccepted\x12\x1a\n" +
 	"\bpresence\x18\x01 \x01(\x04R\bpresence\"<\n" +
 	"\fWatchRequest\x12\x16\n" +
@@ -2276,7 +2338,12 @@ const file_firebreak_global_v1_global_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x01 \x01(\v2 .firebreak.cluster.v1.GenerationR\n" +
 	"generation\x12\x18\n" +
-	"\aexisted\x18\x02 \x01(\bR\aexisted2f\n" +
+	"\aexisted\x18\x02 \x01(\bR\aexisted*r\n" +
+	"\vRefusalCode\x12\x1c\n" +
+	"\x18REFUSAL_CODE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11REFUSAL_CODE_LOST\x10\x01\x12\x15\n" +
+	"\x11REFUSAL_CODE_NODE\x10\x02\x12\x17\n" +
+	"\x13REFUSAL_CODE_RECORD\x10\x032f\n" +
 	"\rReportService\x12U\n" +
 	"\x06Report\x12\".firebreak.global.v1.ReportRequest\x1a#.firebreak.global.v1.ReportResponse(\x010\x012\xee\x02\n" +
 	"\x10DirectoryService\x12R\n" +
@@ -2300,93 +2367,96 @@ func file_firebreak_global_v1_global_proto_rawDescGZIP() []byte {
 	return file_firebreak_global_v1_global_proto_rawDescData
 }
 
+var file_firebreak_global_v1_global_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_firebreak_global_v1_global_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_firebreak_global_v1_global_proto_goTypes = []any{
-	(*ReportRequest)(nil),       // 0: firebreak.global.v1.ReportRequest
-	(*ReportHello)(nil),         // 1: firebreak.global.v1.ReportHello
-	(*Presence)(nil),            // 2: firebreak.global.v1.Presence
-	(*PresenceBatch)(nil),       // 3: firebreak.global.v1.PresenceBatch
-	(*RegionRecord)(nil),        // 4: firebreak.global.v1.RegionRecord
-	(*Gateway)(nil),             // 5: firebreak.global.v1.Gateway
-	(*Confirmation)(nil),        // 6: firebreak.global.v1.Confirmation
-	(*ReportResponse)(nil),      // 7: firebreak.global.v1.ReportResponse
-	(*Token)(nil),               // 8: firebreak.global.v1.Token
-	(*OwnReport)(nil),           // 9: firebreak.global.v1.OwnReport
-	(*ReportRefused)(nil),       // 10: firebreak.global.v1.ReportRefused
-	(*ReportAccepted)(nil),      // 11: firebreak.global.v1.ReportAccepted
-	(*WatchRequest)(nil),        // 12: firebreak.global.v1.WatchRequest
-	(*WatchResponse)(nil),       // 13: firebreak.global.v1.WatchResponse
-	(*DirectorySnapshot)(nil),   // 14: firebreak.global.v1.DirectorySnapshot
-	(*DirectorySynced)(nil),     // 15: firebreak.global.v1.DirectorySynced
-	(*DirectoryEntry)(nil),      // 16: firebreak.global.v1.DirectoryEntry
-	(*RegionGeneration)(nil),    // 17: firebreak.global.v1.RegionGeneration
-	(*Confirmations)(nil),       // 18: firebreak.global.v1.Confirmations
-	(*LookupRequest)(nil),       // 19: firebreak.global.v1.LookupRequest
-	(*LookupResponse)(nil),      // 20: firebreak.global.v1.LookupResponse
-	(*Found)(nil),               // 21: firebreak.global.v1.Found
-	(*ListRegionsRequest)(nil),  // 22: firebreak.global.v1.ListRegionsRequest
-	(*ListRegionsResponse)(nil), // 23: firebreak.global.v1.ListRegionsResponse
-	(*RegionInfo)(nil),          // 24: firebreak.global.v1.RegionInfo
-	(*StatusRequest)(nil),       // 25: firebreak.global.v1.StatusRequest
-	(*StatusResponse)(nil),      // 26: firebreak.global.v1.StatusResponse
-	(*Member)(nil),              // 27: firebreak.global.v1.Member
-	(*LaneStatus)(nil),          // 28: firebreak.global.v1.LaneStatus
-	(*AddRegionRequest)(nil),    // 29: firebreak.global.v1.AddRegionRequest
-	(*AddRegionResponse)(nil),   // 30: firebreak.global.v1.AddRegionResponse
-	(*v1.Generation)(nil),       // 31: firebreak.cluster.v1.Generation
+	(RefusalCode)(0),            // 0: firebreak.global.v1.RefusalCode
+	(*ReportRequest)(nil),       // 1: firebreak.global.v1.ReportRequest
+	(*ReportHello)(nil),         // 2: firebreak.global.v1.ReportHello
+	(*Presence)(nil),            // 3: firebreak.global.v1.Presence
+	(*PresenceBatch)(nil),       // 4: firebreak.global.v1.PresenceBatch
+	(*RegionRecord)(nil),        // 5: firebreak.global.v1.RegionRecord
+	(*Gateway)(nil),             // 6: firebreak.global.v1.Gateway
+	(*Confirmation)(nil),        // 7: firebreak.global.v1.Confirmation
+	(*ReportResponse)(nil),      // 8: firebreak.global.v1.ReportResponse
+	(*Token)(nil),               // 9: firebreak.global.v1.Token
+	(*OwnReport)(nil),           // 10: firebreak.global.v1.OwnReport
+	(*ReportRefused)(nil),       // 11: firebreak.global.v1.ReportRefused
+	(*ReportAccepted)(nil),      // 12: firebreak.global.v1.ReportAccepted
+	(*WatchRequest)(nil),        // 13: firebreak.global.v1.WatchRequest
+	(*WatchResponse)(nil),       // 14: firebreak.global.v1.WatchResponse
+	(*DirectorySnapshot)(nil),   // 15: firebreak.global.v1.DirectorySnapshot
+	(*DirectorySynced)(nil),     // 16: firebreak.global.v1.DirectorySynced
+	(*DirectoryEntry)(nil),      // 17: firebreak.global.v1.DirectoryEntry
+	(*RegionGeneration)(nil),    // 18: firebreak.global.v1.RegionGeneration
+	(*Confirmations)(nil),       // 19: firebreak.global.v1.Confirmations
+	(*LookupRequest)(nil),       // 20: firebreak.global.v1.LookupRequest
+	(*LookupResponse)(nil),      // 21: firebreak.global.v1.LookupResponse
+	(*Found)(nil),               // 22: firebreak.global.v1.Found
+	(*ListRegionsRequest)(nil),  // 23: firebreak.global.v1.ListRegionsRequest
+	(*ListRegionsResponse)(nil), // 24: firebreak.global.v1.ListRegionsResponse
+	(*RegionInfo)(nil),          // 25: firebreak.global.v1.RegionInfo
+	(*StatusRequest)(nil),       // 26: firebreak.global.v1.StatusRequest
+	(*StatusResponse)(nil),      // 27: firebreak.global.v1.StatusResponse
+	(*Member)(nil),              // 28: firebreak.global.v1.Member
+	(*LaneStatus)(nil),          // 29: firebreak.global.v1.LaneStatus
+	(*AddRegionRequest)(nil),    // 30: firebreak.global.v1.AddRegionRequest
+	(*AddRegionResponse)(nil),   // 31: firebreak.global.v1.AddRegionResponse
+	(*v1.Generation)(nil),       // 32: firebreak.cluster.v1.Generation
 }
 var file_firebreak_global_v1_global_proto_depIdxs = []int32{
-	1,  // 0: firebreak.global.v1.ReportRequest.hello:type_name -> firebreak.global.v1.ReportHello
-	3,  // 1: firebreak.global.v1.ReportRequest.presence:type_name -> firebreak.global.v1.PresenceBatch
-	4,  // 2: firebreak.global.v1.ReportRequest.region:type_name -> firebreak.global.v1.RegionRecord
-	6,  // 3: firebreak.global.v1.ReportRequest.confirmation:type_name -> firebreak.global.v1.Confirmation
-	31, // 4: firebreak.global.v1.ReportHello.generation:type_name -> firebreak.cluster.v1.Generation
-	31, // 5: firebreak.global.v1.Presence.generation:type_name -> firebreak.cluster.v1.Generation
-	2,  // 6: firebreak.global.v1.PresenceBatch.presence:type_name -> firebreak.global.v1.Presence
-	31, // 7: firebreak.global.v1.RegionRecord.generation:type_name -> firebreak.cluster.v1.Generation
-	5,  // 8: firebreak.global.v1.RegionRecord.gateways:type_name -> firebreak.global.v1.Gateway
-	31, // 9: firebreak.global.v1.Confirmation.generation:type_name -> firebreak.cluster.v1.Generation
-	8,  // 10: firebreak.global.v1.ReportResponse.token:type_name -> firebreak.global.v1.Token
-	9,  // 11: firebreak.global.v1.ReportResponse.own:type_name -> firebreak.global.v1.OwnReport
-	10, // 12: firebreak.global.v1.ReportResponse.refused:type_name -> firebreak.global.v1.ReportRefused
-	11, // 13: firebreak.global.v1.ReportResponse.accepted:type_name -> firebreak.global.v1.ReportAccepted
-	2,  // 14: firebreak.global.v1.OwnReport.presence:type_name -> firebreak.global.v1.Presence
-	4,  // 15: firebreak.global.v1.OwnReport.region:type_name -> firebreak.global.v1.RegionRecord
-	31, // 16: firebreak.global.v1.OwnReport.generation:type_name -> firebreak.cluster.v1.Generation
-	14, // 17: firebreak.global.v1.WatchResponse.snapshot:type_name -> firebreak.global.v1.DirectorySnapshot
-	16, // 18: firebreak.global.v1.WatchResponse.entry:type_name -> firebreak.global.v1.DirectoryEntry
-	15, // 19: firebreak.global.v1.WatchResponse.synced:type_name -> firebreak.global.v1.DirectorySynced
-	18, // 20: firebreak.global.v1.WatchResponse.confirmations:type_name -> firebreak.global.v1.Confirmations
-	2,  // 21: firebreak.global.v1.DirectoryEntry.presence:type_name -> firebreak.global.v1.Presence
-	4,  // 22: firebreak.global.v1.DirectoryEntry.record:type_name -> firebreak.global.v1.RegionRecord
-	17, // 23: firebreak.global.v1.DirectoryEntry.generation:type_name -> firebreak.global.v1.RegionGeneration
-	31, // 24: firebreak.global.v1.RegionGeneration.generation:type_name -> firebreak.cluster.v1.Generation
-	6,  // 25: firebreak.global.v1.Confirmations.confirmations:type_name -> firebreak.global.v1.Confirmation
-	21, // 26: firebreak.global.v1.LookupResponse.regions:type_name -> firebreak.global.v1.Found
-	24, // 27: firebreak.global.v1.ListRegionsResponse.regions:type_name -> firebreak.global.v1.RegionInfo
-	31, // 28: firebreak.global.v1.RegionInfo.generation:type_name -> firebreak.cluster.v1.Generation
-	4,  // 29: firebreak.global.v1.RegionInfo.record:type_name -> firebreak.global.v1.RegionRecord
-	27, // 30: firebreak.global.v1.StatusResponse.members:type_name -> firebreak.global.v1.Member
-	28, // 31: firebreak.global.v1.StatusResponse.lanes:type_name -> firebreak.global.v1.LaneStatus
-	31, // 32: firebreak.global.v1.AddRegionRequest.generation:type_name -> firebreak.cluster.v1.Generation
-	31, // 33: firebreak.global.v1.AddRegionResponse.generation:type_name -> firebreak.cluster.v1.Generation
-	0,  // 34: firebreak.global.v1.ReportService.Report:input_type -> firebreak.global.v1.ReportRequest
-	12, // 35: firebreak.global.v1.DirectoryService.Watch:input_type -> firebreak.global.v1.WatchRequest
-	19, // 36: firebreak.global.v1.DirectoryService.Lookup:input_type -> firebreak.global.v1.LookupRequest
-	22, // 37: firebreak.global.v1.DirectoryService.ListRegions:input_type -> firebreak.global.v1.ListRegionsRequest
-	25, // 38: firebreak.global.v1.DirectoryService.Status:input_type -> firebreak.global.v1.StatusRequest
-	29, // 39: firebreak.global.v1.OperatorService.AddRegion:input_type -> firebreak.global.v1.AddRegionRequest
-	7,  // 40: firebreak.global.v1.ReportService.Report:output_type -> firebreak.global.v1.ReportResponse
-	13, // 41: firebreak.global.v1.DirectoryService.Watch:output_type -> firebreak.global.v1.WatchResponse
-	20, // 42: firebreak.global.v1.DirectoryService.Lookup:output_type -> firebreak.global.v1.LookupResponse
-	23, // 43: firebreak.global.v1.DirectoryService.ListRegions:output_type -> firebreak.global.v1.ListRegionsResponse
-	26, // 44: firebreak.global.v1.DirectoryService.Status:output_type -> firebreak.global.v1.StatusResponse
-	30, // 45: firebreak.global.v1.OperatorService.AddRegion:output_type -> firebreak.global.v1.AddRegionResponse
-	40, // [40:46] is the sub-list for method output_type
-	34, // [34:40] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	2,  // 0: firebreak.global.v1.ReportRequest.hello:type_name -> firebreak.global.v1.ReportHello
+	4,  // 1: firebreak.global.v1.ReportRequest.presence:type_name -> firebreak.global.v1.PresenceBatch
+	5,  // 2: firebreak.global.v1.ReportRequest.region:type_name -> firebreak.global.v1.RegionRecord
+	7,  // 3: firebreak.global.v1.ReportRequest.confirmation:type_name -> firebreak.global.v1.Confirmation
+	32, // 4: firebreak.global.v1.ReportHello.generation:type_name -> firebreak.cluster.v1.Generation
+	32, // 5: firebreak.global.v1.Presence.generation:type_name -> firebreak.cluster.v1.Generation
+	3,  // 6: firebreak.global.v1.PresenceBatch.presence:type_name -> firebreak.global.v1.Presence
+	32, // 7: firebreak.global.v1.RegionRecord.generation:type_name -> firebreak.cluster.v1.Generation
+	6,  // 8: firebreak.global.v1.RegionRecord.gateways:type_name -> firebreak.global.v1.Gateway
+	32, // 9: firebreak.global.v1.Confirmation.generation:type_name -> firebreak.cluster.v1.Generation
+	9,  // 10: firebreak.global.v1.ReportResponse.token:type_name -> firebreak.global.v1.Token
+	10, // 11: firebreak.global.v1.ReportResponse.own:type_name -> firebreak.global.v1.OwnReport
+	11, // 12: firebreak.global.v1.ReportResponse.refused:type_name -> firebreak.global.v1.ReportRefused
+	12, // 13: firebreak.global.v1.ReportResponse.accepted:type_name -> firebreak.global.v1.ReportAccepted
+	3,  // 14: firebreak.global.v1.OwnReport.presence:type_name -> firebreak.global.v1.Presence
+	5,  // 15: firebreak.global.v1.OwnReport.region:type_name -> firebreak.global.v1.RegionRecord
+	32, // 16: firebreak.global.v1.OwnReport.generation:type_name -> firebreak.cluster.v1.Generation
+	0,  // 17: firebreak.global.v1.ReportRefused.code:type_name -> firebreak.global.v1.RefusalCode
+	15, // 18: firebreak.global.v1.WatchResponse.snapshot:type_name -> firebreak.global.v1.DirectorySnapshot
+	17, // 19: firebreak.global.v1.WatchResponse.entry:type_name -> firebreak.global.v1.DirectoryEntry
+	16, // 20: firebreak.global.v1.WatchResponse.synced:type_name -> firebreak.global.v1.DirectorySynced
+	19, // 21: firebreak.global.v1.WatchResponse.confirmations:type_name -> firebreak.global.v1.Confirmations
+	3,  // 22: firebreak.global.v1.DirectoryEntry.presence:type_name -> firebreak.global.v1.Presence
+	5,  // 23: firebreak.global.v1.DirectoryEntry.record:type_name -> firebreak.global.v1.RegionRecord
+	18, // 24: firebreak.global.v1.DirectoryEntry.generation:type_name -> firebreak.global.v1.RegionGeneration
+	32, // 25: firebreak.global.v1.RegionGeneration.generation:type_name -> firebreak.cluster.v1.Generation
+	7,  // 26: firebreak.global.v1.Confirmations.confirmations:type_name -> firebreak.global.v1.Confirmation
+	22, // 27: firebreak.global.v1.LookupResponse.regions:type_name -> firebreak.global.v1.Found
+	25, // 28: firebreak.global.v1.ListRegionsResponse.regions:type_name -> firebreak.global.v1.RegionInfo
+	32, // 29: firebreak.global.v1.RegionInfo.generation:type_name -> firebreak.cluster.v1.Generation
+	5,  // 30: firebreak.global.v1.RegionInfo.record:type_name -> firebreak.global.v1.RegionRecord
+	28, // 31: firebreak.global.v1.StatusResponse.members:type_name -> firebreak.global.v1.Member
+	29, // 32: firebreak.global.v1.StatusResponse.lanes:type_name -> firebreak.global.v1.LaneStatus
+	32, // 33: firebreak.global.v1.AddRegionRequest.generation:type_name -> firebreak.cluster.v1.Generation
+	32, // 34: firebreak.global.v1.AddRegionResponse.generation:type_name -> firebreak.cluster.v1.Generation
+	1,  // 35: firebreak.global.v1.ReportService.Report:input_type -> firebreak.global.v1.ReportRequest
+	13, // 36: firebreak.global.v1.DirectoryService.Watch:input_type -> firebreak.global.v1.WatchRequest
+	20, // 37: firebreak.global.v1.DirectoryService.Lookup:input_type -> firebreak.global.v1.LookupRequest
+	23, // 38: firebreak.global.v1.DirectoryService.ListRegions:input_type -> firebreak.global.v1.ListRegionsRequest
+	26, // 39: firebreak.global.v1.DirectoryService.Status:input_type -> firebreak.global.v1.StatusRequest
+	30, // 40: firebreak.global.v1.OperatorService.AddRegion:input_type -> firebreak.global.v1.AddRegionRequest
+	8,  // 41: firebreak.global.v1.ReportService.Report:output_type -> firebreak.global.v1.ReportResponse
+	14, // 42: firebreak.global.v1.DirectoryService.Watch:output_type -> firebreak.global.v1.WatchResponse
+	21, // 43: firebreak.global.v1.DirectoryService.Lookup:output_type -> firebreak.global.v1.LookupResponse
+	24, // 44: firebreak.global.v1.DirectoryService.ListRegions:output_type -> firebreak.global.v1.ListRegionsResponse
+	27, // 45: firebreak.global.v1.DirectoryService.Status:output_type -> firebreak.global.v1.StatusResponse
+	31, // 46: firebreak.global.v1.OperatorService.AddRegion:output_type -> firebreak.global.v1.AddRegionResponse
+	41, // [41:47] is the sub-list for method output_type
+	35, // [35:41] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_firebreak_global_v1_global_proto_init() }
@@ -2417,13 +2487,14 @@ func file_firebreak_global_v1_global_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_firebreak_global_v1_global_proto_rawDesc), len(file_firebreak_global_v1_global_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
 		GoTypes:           file_firebreak_global_v1_global_proto_goTypes,
 		DependencyIndexes: file_firebreak_global_v1_global_proto_depIdxs,
+		EnumInfos:         file_firebreak_global_v1_global_proto_enumTypes,
 		MessageInfos:      file_firebreak_global_v1_global_proto_msgTypes,
 	}.Build()
 	File_firebreak_global_v1_global_proto = out.File
