@@ -62,6 +62,17 @@ func TestReadRefusesAHugeFile(t *testing.T) {
 	}
 }
 
+func TestLocateFindsKeysInTablesAndOutside(t *testing.T) {
+	text := "region = \"x\"\ntls.cert = 1\n[other]\n  port = 3\n"
+	got := configfile.Locate("f.toml", []byte(text), []configfile.Problem{
+		{Key: "other.port", Text: "bad"}, {Key: "tls.cert", Text: "bad"}, {Key: "region", Text: "bad"}, {Key: "seeds", Text: "missing"},
+	})
+	const want = "f.toml: seeds: missing\nf.toml:1:1: region: bad\nf.toml:2:1: tls.cert: bad\nf.toml:4:3: other.port: bad"
+	if got.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", got, want)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte("region = \"iad\"\n[tls]\ncert = \"x\"\n"))
 	f.Add([]byte("tls.cert.x = 1"))
@@ -71,5 +82,6 @@ func FuzzDecode(f *testing.F) {
 		if err := configfile.Decode("f", data, &s); err != nil && err.Error() == "" {
 			t.Error("an error without text")
 		}
+		configfile.Locate("f", data, []configfile.Problem{{Key: "region", Text: "x"}})
 	})
 }

@@ -4,14 +4,13 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Field is one key that a configuration struct knows.
 type Field struct {
 	Key     string // dotted
-	Kind    string // "string", "integer", "number", "boolean", "duration", "list of strings", …
-	Comment string // tag `doc`
+	Kind    string // "string", "integer", "number", "boolean", "list of strings"
+	Comment string // of its tag doc
 	Value   reflect.Value
 }
 
@@ -28,6 +27,10 @@ func appendFields(out []Field, prefix string, v reflect.Value) []Field {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("toml"), ",")
+		if f.Anonymous && name == "" {
+			out = appendFields(out, prefix, v.Field(i))
+			continue
+		}
 		if name == "" || name == "-" {
 			continue
 		}
@@ -40,12 +43,8 @@ func appendFields(out []Field, prefix string, v reflect.Value) []Field {
 	return out
 }
 
-// kindOf gives the word for a type's values in a file. A type that reads itself
-// from text is named by its own TOMLKind.
+// kindOf gives the word for a type's values in a file.
 func kindOf(t reflect.Type) string {
-	if named, ok := reflect.New(t).Interface().(interface{ TOMLKind() string }); ok {
-		return named.TOMLKind()
-	}
 	switch t.Kind() {
 	case reflect.Bool:
 		return "boolean"
@@ -55,9 +54,6 @@ func kindOf(t reflect.Type) string {
 		return "number"
 	case reflect.Slice:
 		return "list of " + kindOf(t.Elem()) + "s"
-	}
-	if t == reflect.TypeFor[time.Duration]() || !t.ConvertibleTo(reflect.TypeFor[int64]()) {
-		return t.String()
 	}
 	return "integer"
 }
