@@ -37,7 +37,7 @@ func reclaimed(r Row, reclaims []Reclaim) uint64 {
 // r's epoch: in its region nothing hides it.
 func owned(r Row, reclaims []Reclaim) bool {
 	c := reclaimOf(r.Place.Region, reclaims)
-	return c.Owner == r.Place.Worker && r.Epoch <= c.Epoch
+	return c.Owner == r.Place.Worker && r.Epoch <= c.Epoch && c.Epoch > 0
 }
 
 // under returns the lowest grant that a claim stands under in its region, or
