@@ -1,0 +1,67 @@
+package memory
+
+import (
+	"context"
+	"slices"
+
+	"github.com/firebreak-dev/firebreak/internal/store"
+)
+
+// feed implements store.Feed: a place in the store's list of entries.
+type feed struct {
+	s    *Store
+	next uint64
+}
+
+// Feed implements store.Store.
+func (s *Store) Feed(from store.Position) (store.Feed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, store.ErrClosed
+	}
+	if !s.st.onLine(from) {
+		return nil, store.ErrResync
+	}
+	return &feed{s: s, next: from.Sequence}, nil
+}
+
+// onLine reports whether a position is one that this disk gave.
+func (st *state) onLine(p store.Position) bool {
+	i := slices.IndexFunc(st.line, func(m mark) bool {
+		return m.writer.Node == p.Node && m.writer.Boot == p.Boot && m.writer.Bits == p.Bits
+	})
+	if i < 0 || p.Sequence < st.line[i].from {
+		return false
+	}
+	end := uint64(len(st.feed))
+	if i+1 < len(st.line) {
+		end = st.line[i+1].from
+	}
+	return p.Sequence <= end
+}
+
+// Next implements store.Feed.
+func (f *feed) Next(ctx context.Context) ([]store.Entry, error) {
+	for {
+		f.s.mu.Lock()
+		wake, closed := f.s.wake, f.s.closed
+		entries := slices.Clone(f.s.st.feed[f.next:])
+		f.s.mu.Unlock()
+		switch {
+		case len(entries) > 0:
+			f.next += uint64(len(entries))
+			return entries, nil
+		case closed:
+			return nil, store.ErrClosed
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Close implements store.Feed.
+func (f *feed) Close() error { return nil }
