@@ -26,6 +26,9 @@ var (
 	ErrResync   = errors.New("feed position is not on this store's line: resync")
 	ErrTooLarge = errors.New("over the cap")
 	ErrFenced   = errors.New("writes are fenced")
+	// ErrOvertaken refuses a write that would rank at or below a record of its
+	// key that was received: it would never be seen.
+	ErrOvertaken = errors.New("overtaken")
 )
 
 // NotOwnerError refuses a write to a row that another node owns.
