@@ -1,6 +1,7 @@
 package report
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -17,8 +18,10 @@ type Core struct {
 	// The region, as last told.
 	apps    map[fleet.App]*app
 	order   []*app // by name
+	round   uint64 // of the last Counts
 	members Members
-	told    bool // counts were
+	counted bool // Counts were told
+	manned  bool // Members were
 
 	// The global nodes.
 	globals []global
@@ -29,8 +32,10 @@ type Core struct {
 	emptySince time.Duration
 	empty      bool // global shows no confirmed reporter, since emptySince
 	stamp      uint64
+	drawn      bool // stamp is of this Tick
 	seen       uint64 // the highest stamp known of this region
 	refusals   []int  // global nodes that refused since the last acceptance
+	yields     int    // in a row: each is twice as long as the one before
 	yieldUntil time.Duration
 	alarm      string
 
@@ -48,7 +53,7 @@ type app struct {
 	since   time.Duration // when want became what it is
 	differs time.Duration // when want began to differ from what the ingress holds; -1 while it does not
 	offer   uint64        // stamp with which its withdrawal was first offered; zero for none
-	bad     time.Duration // do not send before: no node takes it
+	wait    time.Duration // do not send before
 	sent    sent
 }
 
@@ -67,10 +72,11 @@ type global struct {
 	next      map[fleet.App]presence.Record // a full report that is not complete yet
 	nextRec   *presence.Region
 	confirmed []fleet.Worker
-	inFlight  int // batches without answer
-	avoid     time.Duration
+	inFlight  int           // messages without answer
+	answered  time.Duration // the last answer, or the first message that waits for one
+	avoid     time.Duration // do not use as ingress before
 	recSent   *presence.Region
-	recAt     time.Duration
+	recWait   time.Duration // do not send it again before
 }
 
 // New returns the Core of a gateway that knows nothing yet.
@@ -90,19 +96,25 @@ func (c *Core) Step(now Instant, in Input) {
 	case Counts:
 		c.setCounts(now, in)
 	case Members:
-		c.members = in
+		c.members, c.manned = in, true
+		c.members.Gateways = slices.Clone(in.Gateways)
 		slices.SortFunc(c.members.Gateways, compareGateways)
 		c.members.Gateways = c.members.Gateways[:min(len(c.members.Gateways), presence.MaxGateways)]
 	case Connected:
 		if g := c.global(in.Global); g != nil {
 			*g = global{up: in.Up, avoid: g.avoid}
+			if in.Global == c.ingress {
+				c.leaveIngress()
+			}
 		}
 	case Own:
 		c.setOwn(in)
 	case Accepted:
 		if g := c.global(in.Global); g != nil {
-			g.inFlight = max(0, g.inFlight-1)
-			c.refusals, c.alarm = nil, ""
+			g.inFlight, g.answered = max(0, g.inFlight-1), now.Mono
+			if in.N > 0 {
+				c.refusals, c.yields, c.alarm = nil, 0, ""
+			}
 		}
 	case Refused:
 		c.refused(now, in)
@@ -118,9 +130,10 @@ func (c *Core) Step(now Instant, in Input) {
 func (c *Core) Tick(now Instant) {
 	c.watchConfirmed(now)
 	mode := c.mode(now)
-	if mode == standby || !c.told || !c.chooseIngress(now) {
+	if mode == standby || !c.counted || !c.chooseIngress(now) {
 		return
 	}
+	c.drawn = false
 	c.derive(now, mode)
 }
 
@@ -145,22 +158,18 @@ func (c *Core) global(i int) *global {
 }
 
 func (c *Core) setCounts(now Instant, counts Counts) {
-	c.told = true
-	round := uint64(0)
-	for _, a := range c.order {
-		round = max(round, a.round)
-	}
-	round++
+	c.counted = true
+	c.round++
 	for _, n := range counts {
 		if n.N <= 0 {
 			continue
 		}
-		if a := c.app(n.App); a.round != round {
-			a.round, a.count = round, n.N
+		if a := c.app(n.App); a.round != c.round {
+			a.round, a.count = c.round, n.N
 		}
 	}
 	for _, a := range c.order {
-		if a.round != round {
+		if a.round != c.round {
 			a.count = 0
 		}
 		if want := presence.ClassOf(a.count); want != a.want {
@@ -209,11 +218,11 @@ func (c *Core) setOwn(in Own) {
 		}
 		rows[r.App] = r
 		c.app(r.App)
-		c.noteStamp(r.Rank)
+		c.noteStamp(r.Rank.Generation, r.Rank.Stamp)
 	}
 	if in.Region != nil && in.Region.Check() == nil && in.Region.Name == c.cfg.Region {
 		*rec = in.Region
-		c.noteStamp(in.Region.Rank)
+		c.noteStamp(in.Region.Rank.Generation, in.Region.Rank.Stamp)
 	}
 	if !in.Last {
 		return
@@ -224,16 +233,20 @@ func (c *Core) setOwn(in Own) {
 	g.confirmed = in.Confirmed
 }
 
-// noteStamp keeps stamps above every one seen in this generation.
-func (c *Core) noteStamp(r presence.Rank) {
-	if r.Generation == c.cfg.Generation {
-		c.seen = max(c.seen, r.Stamp)
+// noteStamp keeps stamps above every one seen in this generation. What no
+// honest count ever reaches is not counted on from.
+func (c *Core) noteStamp(g presence.Generation, stamp uint64) {
+	if g == c.cfg.Generation && stamp < math.MaxInt64>>8 {
+		c.seen = max(c.seen, stamp)
 	}
 }
 
-// nextStamp returns a stamp above every one given or seen, and at least the
-// wall.
-func (c *Core) nextStamp(now Instant) uint64 {
-	c.stamp = max(uint64(max(now.Wall, 1)), c.stamp+1, c.seen+1)
+// drawStamp returns a stamp above every one given or seen, and at least the
+// wall. Records derived together share it, so that many of them do not run
+// ahead of the wall.
+func (c *Core) drawStamp(now Instant) uint64 {
+	if !c.drawn {
+		c.stamp, c.drawn = max(uint64(max(now.Wall, 1)), c.stamp+1, c.seen+1), true
+	}
 	return c.stamp
 }

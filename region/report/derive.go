@@ -2,13 +2,9 @@ package report
 
 import (
 	"slices"
-	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/fleet/presence"
 )
-
-// timeOf is n as a factor of a duration.
-func timeOf(n int) time.Duration { return time.Duration(n) }
 
 // derive sends the ingress what differs there from what the region's rows say,
 // as far as it is time for it.
@@ -18,11 +14,12 @@ func (c *Core) derive(now Instant, m mode) {
 	c.deriveRegion(now, g, lower)
 	var up, down []*app
 	for _, a := range c.order {
-		switch held := c.held(g, a); {
-		case !c.settle(now, g, a, held):
+		held, ours := c.held(g, a)
+		switch {
+		case !c.settle(now, a, held, ours):
 		case a.want == 0 && lower:
 			down = append(down, a)
-		case a.want > held || a.want > 0 && lower:
+		case a.want > held || a.want > 0 && (lower || !ours):
 			up = append(up, a)
 		}
 	}
@@ -31,26 +28,23 @@ func (c *Core) derive(now Instant, m mode) {
 	})
 	for _, a := range down {
 		if a.offer == 0 {
-			a.offer = c.nextStamp(now)
+			a.offer = c.drawStamp(now)
 		}
 	}
 	c.send(now, g, append(up, down...))
 }
 
-// held returns the class that the ingress holds. A record of an earlier
-// generation counts as none.
-func (c *Core) held(g *global, a *app) presence.Class {
-	r, ok := g.own[a.name]
-	if !ok || r.Rank.Generation != c.cfg.Generation {
-		return 0
-	}
-	return r.Class
+// held returns the class that g shows, and whether its record is of this
+// generation.
+func (c *Core) held(g *global, a *app) (class presence.Class, ours bool) {
+	r := g.own[a.name]
+	return r.Class, r.Rank.Generation == c.cfg.Generation
 }
 
 // settle reports whether it is time to send what is wanted of a in place of
 // what is held.
-func (c *Core) settle(now Instant, g *global, a *app, held presence.Class) bool {
-	if a.want == held {
+func (c *Core) settle(now Instant, a *app, held presence.Class, ours bool) bool {
+	if a.want == held && (ours || held == 0) {
 		a.differs, a.offer, a.sent = -1, 0, sent{}
 		return false
 	}
@@ -60,7 +54,7 @@ func (c *Core) settle(now Instant, g *global, a *app, held presence.Class) bool 
 	if a.want > 0 {
 		a.offer = 0
 	}
-	if now.Mono < a.bad {
+	if now.Mono < a.wait {
 		return false
 	}
 	if s := a.sent; s.live && s.record.Class == a.want {
@@ -70,8 +64,10 @@ func (c *Core) settle(now Instant, g *global, a *app, held presence.Class) bool 
 		}
 		return now.Mono-s.at >= wait
 	}
-	stood := now.Mono-a.since >= Hold
-	return held == 0 || stood || a.want > 0 && now.Mono-a.differs >= Sweep
+	if held == 0 || !ours && a.want > 0 || now.Mono-a.since >= Hold {
+		return true
+	}
+	return a.want > 0 && now.Mono-a.differs >= Sweep
 }
 
 // send puts the wanted records of apps into batches, as many as the ingress
@@ -85,8 +81,7 @@ func (c *Core) send(now Instant, g *global, apps []*app) {
 		for _, a := range batch {
 			m.Presence = append(m.Presence, c.record(now, g, a))
 		}
-		g.inFlight++
-		c.out = append(c.out, m)
+		c.emit(now, g, m)
 	}
 }
 
@@ -106,7 +101,16 @@ func (c *Core) record(now Instant, g *global, a *app) presence.Record {
 }
 
 func (c *Core) rank(now Instant) presence.Rank {
-	return presence.Rank{Generation: c.cfg.Generation, Stamp: c.nextStamp(now), Reporter: c.cfg.Node}
+	return presence.Rank{Generation: c.cfg.Generation, Stamp: c.drawStamp(now), Reporter: c.cfg.Node}
+}
+
+// emit sends what g answers.
+func (c *Core) emit(now Instant, g *global, m Message) {
+	if g.inFlight == 0 {
+		g.answered = now.Mono
+	}
+	g.inFlight++
+	c.out = append(c.out, m)
 }
 
 // deriveRegion sends what the region says of itself. Two reporters with
@@ -114,23 +118,16 @@ func (c *Core) rank(now Instant) presence.Rank {
 // sent while it is disputed.
 func (c *Core) deriveRegion(now Instant, g *global, sure bool) {
 	want := c.region()
-	if g.region != nil {
-		same := g.region.Rank.Generation == c.cfg.Generation
-		if same && (want.SameContent(*g.region) || !sure) {
-			g.recSent = nil
-			return
-		}
-	}
-	if s := g.recSent; s != nil && want.SameContent(*s) && now.Mono-g.recAt < Resend {
+	if g.region != nil && g.region.Rank.Generation == c.cfg.Generation && (want.SameContent(*g.region) || !sure) {
+		g.recSent = nil
 		return
 	}
-	if g.inFlight >= maxInFlight {
+	if now.Mono < g.recWait && (g.recSent == nil || want.SameContent(*g.recSent)) || g.inFlight >= maxInFlight {
 		return
 	}
 	want.Rank = c.rank(now)
-	g.recSent, g.recAt = &want, now.Mono
-	g.inFlight++
-	c.out = append(c.out, Message{Global: c.ingress, Region: &want})
+	g.recSent, g.recWait = &want, now.Mono+Resend
+	c.emit(now, g, Message{Global: c.ingress, Region: &want})
 }
 
 // region returns what the region says of itself, without a rank.
@@ -144,7 +141,7 @@ func (c *Core) region() presence.Region {
 // node holds.
 func (c *Core) confirm(now Instant, in Token) {
 	g := c.global(in.Global)
-	if g == nil || !g.up || !g.whole || !c.told || c.mode(now) != full {
+	if g == nil || !g.up || !g.whole || !c.counted || c.mode(now) != full {
 		return
 	}
 	digest, offered := c.digest(g)
@@ -160,7 +157,7 @@ func (c *Core) confirm(now Instant, in Token) {
 func (c *Core) digest(g *global) (sum presence.Digest, offered int) {
 	sum = c.hasher.Region(c.region())
 	for _, a := range c.order {
-		held := c.held(g, a)
+		held, _ := c.held(g, a)
 		if a.want > 0 || held > 0 {
 			sum = sum.Add(a.term)
 		}

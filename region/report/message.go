@@ -55,9 +55,11 @@ type Token struct {
 	AgeMs    int64 // since the token came
 }
 
-// Accepted answers one batch.
+// Accepted answers one message of presence or of the region's record, after
+// any Refused for it.
 type Accepted struct {
 	Global int
+	N      int // how many of its records are now held there
 }
 
 // Code says what to do about a refusal.

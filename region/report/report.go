@@ -35,14 +35,17 @@ const (
 	Sweep    = 15 * time.Second // classes that never stand for Hold are corrected, offers repeated
 	Resend   = 5 * time.Second  // what global took and does not show is sent again
 	Penalty  = 10 * time.Second // a global node that refused is left alone
-	Yield    = 30 * time.Second // after two global nodes refused
+	Yield    = 30 * time.Second // after two global nodes refused; doubles, to 16 times
 )
 
 // Batch is how many presence records one message carries at most.
 const Batch = 500
 
-// maxInFlight bounds the batches that the ingress has not answered.
-const maxInFlight = 4
+const (
+	maxInFlight = 4                      // messages that the ingress has not answered
+	patience    = 30 * time.Second       // for an answer, before another ingress is tried
+	again       = 100 * time.Millisecond // between a report that lost and the next
+)
 
 // Instant is a moment: Mono rises steadily (holds and timeouts go by it), Wall
 // is Unix milliseconds and may jump (stamps go by it).

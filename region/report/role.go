@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/fleet/presence"
@@ -20,7 +21,7 @@ const (
 
 // mode says which part is this node's now.
 func (c *Core) mode(now Instant) mode {
-	if now.Mono < c.yieldUntil {
+	if now.Mono < c.yieldUntil || !c.manned {
 		return standby
 	}
 	if len(c.members.Candidates) == 0 {
@@ -61,7 +62,7 @@ func (c *Core) watchConfirmed(now Instant) {
 		c.acting = false // a better placed one is confirmed
 		return
 	}
-	if c.empty && len(others) == 0 && now.Mono-c.emptySince >= Takeover*timeOf(place) {
+	if c.empty && len(others) == 0 && now.Mono-c.emptySince >= Takeover*time.Duration(place) {
 		c.acting = true
 	}
 }
@@ -90,23 +91,34 @@ func (c *Core) disputed() bool {
 func (c *Core) chooseIngress(now Instant) bool {
 	good := func(i int) bool {
 		g := &c.globals[i]
+		if g.inFlight > 0 && now.Mono-g.answered > patience {
+			g.inFlight, g.avoid = 0, now.Mono+Penalty
+		}
 		return g.up && g.whole && now.Mono >= g.avoid
 	}
 	if c.ingress >= 0 && good(c.ingress) {
 		return true
 	}
-	c.ingress = -1
+	c.leaveIngress()
 	n := len(c.globals)
 	for i := range n {
 		if at := (int(c.hasher.App("ingress").Lo%uint64(n)) + i) % n; good(at) {
 			c.ingress = at
-			break
+			return true
 		}
 	}
+	return false
+}
+
+// leaveIngress forgets what was sent and not shown.
+func (c *Core) leaveIngress() {
+	if c.ingress < 0 {
+		return
+	}
+	c.ingress = -1
 	for _, a := range c.order {
 		a.sent, a.differs = sent{}, -1
 	}
-	return c.ingress >= 0
 }
 
 // refused notes what became of a report.
@@ -117,17 +129,17 @@ func (c *Core) refused(now Instant, in Refused) {
 	}
 	switch a := c.apps[in.App]; in.Code {
 	case Lost:
-		c.seen = max(c.seen, in.Winning)
+		c.noteStamp(c.cfg.Generation, in.Winning)
 		if a != nil {
-			a.sent = sent{}
+			a.sent, a.wait = sent{}, now.Mono+again
 		}
 		if in.App == "" {
-			g.recSent = nil
+			g.recSent, g.recWait = nil, now.Mono+again
 		}
 	case BadRecord:
 		c.alarm = fmt.Sprintf("global refuses the report of app %q: %s", in.App, in.Reason)
 		if a != nil {
-			a.bad = now.Mono + 2*Yield
+			a.sent, a.wait = sent{}, now.Mono+2*Yield
 		}
 	default:
 		c.refusedBy(now, in)
@@ -142,7 +154,8 @@ func (c *Core) refusedBy(now Instant, in Refused) {
 	}
 	c.alarm = "global refuses the region's reports: " + in.Reason
 	if len(c.refusals) >= min(2, len(c.globals)) {
-		c.refusals, c.yieldUntil = nil, now.Mono+Yield
+		c.refusals, c.yieldUntil = nil, now.Mono+Yield<<min(c.yields, 4)
+		c.yields++
 	}
 }
 
