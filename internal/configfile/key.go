@@ -58,9 +58,13 @@ func kindOf(t reflect.Type) string {
 	return "integer"
 }
 
+// keysOf lists the keys of v and its tables.
 func keysOf(v any) []string {
 	var out []string
 	for _, f := range Fields(v) {
+		if table, _, ok := strings.Cut(f.Key, "."); ok && !slices.Contains(out, table) {
+			out = append(out, table)
+		}
 		out = append(out, f.Key)
 	}
 	return out
