@@ -164,11 +164,11 @@ func (c *Changeset) read(b []byte, from uint64) ([]byte, error) {
 		return nil, err
 	}
 	c.Version = Version(from + off)
-	wall, size := binary.Varint(b)
-	if size <= 0 {
-		return nil, errTruncated
+	zigzag, b, err := readUvarint(b)
+	if err != nil {
+		return nil, err
 	}
-	c.Wall, b = wall, b[size:]
+	c.Wall = int64(zigzag>>1) ^ -int64(zigzag&1)
 	n, b, err := readUvarint(b)
 	if err != nil || n == 0 || n > MaxRecords {
 		return nil, errors.New("bad record count") // a version with nothing left has no changeset
