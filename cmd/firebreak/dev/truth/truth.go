@@ -64,35 +64,36 @@ func New() *Model {
 	return &Model{live: map[key]fleet.App{}, ended: map[key]bool{}, edges: map[edge]int{}}
 }
 
-// Put says that a machine runs. It reports whether it is the first one of its
-// app in its region.
-func (m *Model) Put(at Machine) (first bool) {
+// Put says that a machine runs. It reports whether it is new, and whether its
+// app had no machine in its region before.
+func (m *Model) Put(at Machine) (isNew, first bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	k := key{at.Place, at.ID}
-	if app, ok := m.live[k]; ok {
+	k, e := key{at.Place, at.ID}, edge{at.App, at.Region}
+	app, there := m.live[k]
+	first = m.edges[e] == 0
+	if there {
 		m.drop(edge{app, at.Region})
 	}
 	m.live[k] = at.App
 	delete(m.ended, k)
-	e := edge{at.App, at.Region}
 	m.edges[e]++
-	return m.edges[e] == 1
+	return !there, first
 }
 
-// End says that a machine is over. It reports whether the app has no machine
-// left in the region.
-func (m *Model) End(p Place, id fleet.MachineID) (last bool) {
+// End says that a machine is over. It returns its app, empty if there is no
+// such machine, and whether that has no machine left in the region.
+func (m *Model) End(p Place, id fleet.MachineID) (app fleet.App, last bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k := key{p, id}
 	app, ok := m.live[k]
 	if !ok {
-		return false
+		return "", false
 	}
 	delete(m.live, k)
 	m.ended[k] = true
-	return m.drop(edge{app, p.Region})
+	return app, m.drop(edge{app, p.Region})
 }
 
 func (m *Model) drop(e edge) (last bool) {

@@ -1,6 +1,7 @@
 package truth_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -16,19 +17,33 @@ var (
 	ams1 = truth.Place{Region: "ams", Worker: "w1"}
 )
 
+func put(m *truth.Model, p truth.Place, id fleet.MachineID, app fleet.App) string {
+	isNew, first := m.Put(truth.Machine{Place: p, ID: id, App: app})
+	return fmt.Sprintf("new %v first %v", isNew, first)
+}
+
+func end(m *truth.Model, p truth.Place, id fleet.MachineID) string {
+	app, last := m.End(p, id)
+	return fmt.Sprintf("%s last %v", app, last)
+}
+
 func TestFirstAndLastOfAnAppInARegion(t *testing.T) {
 	m := truth.New()
-	if !m.Put(truth.Machine{Place: iad1, ID: "a", App: "web"}) {
-		t.Error("the first machine is not told to be the first")
-	}
-	if m.Put(truth.Machine{Place: iad2, ID: "b", App: "web"}) || !m.Put(truth.Machine{Place: ams1, ID: "c", App: "web"}) {
-		t.Error("regions are not apart")
-	}
-	if m.Put(truth.Machine{Place: iad1, ID: "a", App: "web"}) {
-		t.Error("an update counts as a first machine")
-	}
-	if m.End(iad1, "a") || m.End(iad1, "a") || !m.End(iad2, "b") {
-		t.Error("the last machine is told wrongly")
+	for _, step := range []struct{ got, want string }{
+		{put(m, iad1, "a", "web"), "new true first true"},
+		{put(m, iad2, "b", "web"), "new true first false"},
+		{put(m, ams1, "c", "web"), "new true first true"},
+		{put(m, iad1, "a", "web"), "new false first false"},
+		{end(m, iad1, "a"), "web last false"},
+		{end(m, iad1, "a"), " last false"},
+		{end(m, iad2, "b"), "web last true"},
+		{put(m, iad2, "b", "web"), "new true first true"},
+		{put(m, iad2, "b", "web"), "new false first false"}, // alone, and updated
+		{end(m, iad2, "b"), "web last true"},
+	} {
+		if step.got != step.want {
+			t.Errorf("got %q, want %q", step.got, step.want)
+		}
 	}
 	want := map[fleet.App]map[fleet.Region]int{"web": {"ams": 1}}
 	if diff := cmp.Diff(want, m.Snapshot().Edges()); diff != "" {
@@ -38,9 +53,9 @@ func TestFirstAndLastOfAnAppInARegion(t *testing.T) {
 
 func TestAMachineThatChangesItsAppLeavesTheOldOne(t *testing.T) {
 	m := truth.New()
-	m.Put(truth.Machine{Place: iad1, ID: "a", App: "web"})
-	if !m.Put(truth.Machine{Place: iad1, ID: "a", App: "api"}) {
-		t.Error("not the first of its new app")
+	put(m, iad1, "a", "web")
+	if got := put(m, iad1, "a", "api"); got != "new false first true" {
+		t.Error(got)
 	}
 	if diff := cmp.Diff(map[fleet.App]int{"api": 1}, m.Snapshot().Apps()); diff != "" {
 		t.Error(diff)

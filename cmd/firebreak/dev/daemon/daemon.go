@@ -1,0 +1,236 @@
+// Package daemon stands for the daemons on the hosts of a federation. Each
+// knows what its worker runs, tells its node over the unix socket, and after
+// any failure reconciles: it sends the full list, which is right whatever its
+// node has missed.
+//
+// Changes of one machine reach the node in their order. Changes of different
+// machines that are waiting travel together.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/truth"
+	"github.com/firebreak-dev/firebreak/internal/backoff"
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+	regionv1 "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
+)
+
+// Change is one thing that happens on a worker.
+type Change struct {
+	ID        fleet.MachineID
+	App       fleet.App // of a publish
+	Gone      bool      // the machine is over, else it is published
+	Destroyed bool      // over for good
+}
+
+// Bounds.
+const (
+	maxWaiting  = 10_000           // changes; an Offer beyond waits
+	callTimeout = 20 * time.Second // of one call to the node
+)
+
+// Config of a Daemon.
+type Config struct {
+	Place    truth.Place
+	Client   regionv1.RegionServiceClient // of the worker's own node
+	Truth    *truth.Model
+	Tracker  *propagation.Tracker
+	Numbers  *atomic.Uint64 // numbers the writes of all daemons
+	Progress func(line string)
+	Seed     uint64 // of the pauses between attempts
+}
+
+// Daemon is one worker's daemon.
+type Daemon struct {
+	// Set by New, then constant.
+	cfg Config
+
+	mu      sync.Mutex
+	waiting []step
+	busy    bool          // steps are in the node's hands, or it has to reconcile
+	failing error         // why the last call failed; nil after a good one
+	changed chan struct{} // closed and replaced at every change of the above
+}
+
+// step is a change with what the model said of it when it was offered.
+type step struct {
+	Change
+	write propagation.Write // of a publish
+	last  bool              // of an end: its app left the region
+	app   fleet.App
+}
+
+// New makes a daemon. Run starts it.
+func New(cfg Config) *Daemon {
+	return &Daemon{cfg: cfg, busy: true, changed: make(chan struct{})}
+}
+
+// Offer makes changes happen: they are true from now on, and the node is told
+// in their order. It waits while too many are waiting.
+func (d *Daemon) Offer(ctx context.Context, changes ...Change) error {
+	for {
+		d.mu.Lock()
+		if len(d.waiting) < maxWaiting {
+			for _, c := range changes {
+				d.waiting = append(d.waiting, d.happen(c))
+			}
+			d.signal()
+			d.mu.Unlock()
+			return nil
+		}
+		changed := d.changed
+		d.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// happen writes c into the truth. Called with mu held, so that the order of
+// the truth is that of the steps; the model's lock is taken inside, and never
+// the other way round.
+func (d *Daemon) happen(c Change) step {
+	s := step{Change: c, app: c.App}
+	if c.Gone {
+		s.app, s.last = d.cfg.Truth.End(d.cfg.Place, c.ID)
+		return s
+	}
+	m := truth.Machine{Place: d.cfg.Place, ID: c.ID, App: c.App}
+	isNew, first := d.cfg.Truth.Put(m)
+	s.write = propagation.Write{Number: d.cfg.Numbers.Add(1), Machine: m, New: isNew, First: first}
+	return s
+}
+
+// signal tells those who wait. Called with mu held.
+func (d *Daemon) signal() {
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// Idle waits until the node has been told everything. The error says why it
+// could not be told.
+func (d *Daemon) Idle(ctx context.Context) error {
+	for {
+		d.mu.Lock()
+		idle, changed, failing := len(d.waiting) == 0 && !d.busy, d.changed, d.failing
+		d.mu.Unlock()
+		if idle {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			if failing != nil {
+				return fmt.Errorf("worker %v: %w", d.cfg.Place, failing)
+			}
+			return fmt.Errorf("worker %v: %w", d.cfg.Place, ctx.Err())
+		}
+	}
+}
+
+// Waiting returns how many changes the node has not been told yet.
+func (d *Daemon) Waiting() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.waiting)
+}
+
+// Adopt takes over the machines that the node has in this worker's name.
+func (d *Daemon) Adopt(ctx context.Context) error {
+	stream, err := d.cfg.Client.ListMachines(ctx, &regionv1.ListMachinesRequest{Worker: string(d.cfg.Place.Worker)})
+	if err != nil {
+		return fmt.Errorf("worker %v: list: %w", d.cfg.Place, err)
+	}
+	for {
+		part, err := stream.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("worker %v: list: %w", d.cfg.Place, err)
+		}
+		for _, m := range part.Machines {
+			d.cfg.Truth.Adopt([]truth.Machine{{Place: d.cfg.Place, ID: fleet.MachineID(m.Id), App: fleet.App(m.App)}})
+		}
+	}
+}
+
+// Run reconciles and then tells the node what happens, until ctx ends.
+func (d *Daemon) Run(ctx context.Context) error {
+	retry := backoff.New(backoff.Config{Base: 100 * time.Millisecond, Max: 3 * time.Second}, d.cfg.Seed)
+	reconcile := true
+	for {
+		var err error
+		if reconcile {
+			err = d.reconcile(ctx, d.takeAll())
+		} else if steps, stopped := d.take(ctx); stopped == nil {
+			err = d.tell(ctx, steps)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		d.done(err)
+		if reconcile = err != nil; !reconcile {
+			retry.Reset()
+		} else if backoff.Wait(ctx, retry.Next()) != nil {
+			return nil
+		}
+	}
+}
+
+// take waits for steps and takes all of them.
+func (d *Daemon) take(ctx context.Context) ([]step, error) {
+	for {
+		d.mu.Lock()
+		if len(d.waiting) > 0 {
+			steps := d.waiting
+			d.waiting, d.busy = nil, true
+			d.signal()
+			d.mu.Unlock()
+			return steps, nil
+		}
+		changed := d.changed
+		d.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// takeAll returns the full list of what the worker runs. It takes the place of
+// every step that waits: what they say is in it.
+func (d *Daemon) takeAll() truth.Snapshot {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.waiting, d.busy = nil, true
+	d.signal()
+	return d.cfg.Truth.Snapshot().Of(d.cfg.Place)
+}
+
+func (d *Daemon) done(err error) {
+	d.mu.Lock()
+	news := (err != nil) != (d.failing != nil)
+	d.failing, d.busy = err, err != nil
+	d.signal()
+	d.mu.Unlock()
+	switch {
+	case news && err != nil:
+		d.cfg.Progress(fmt.Sprintf("worker %v cannot tell its node: %v; it will reconcile", d.cfg.Place, err))
+	case news:
+		d.cfg.Progress(fmt.Sprintf("worker %v has reconciled", d.cfg.Place))
+	}
+}
+
+var errUnknown = errors.New("the node does not know machines that it was told of")
