@@ -32,7 +32,7 @@ type Core struct {
 	emptySince time.Duration
 	empty      bool // global shows no confirmed reporter, since emptySince
 	stamp      uint64
-	drawn      bool // stamp is of this Tick
+	drawn      bool   // stamp is of this Tick
 	seen       uint64 // the highest stamp known of this region
 	refusals   []int  // global nodes that refused since the last acceptance
 	yields     int    // in a row: each is twice as long as the one before
