@@ -12,14 +12,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/fleet/presence"
+	"github.com/firebreak-dev/firebreak/region/report"
 )
 
 // View is what a reporter needs of its region. Safe for concurrent use.
@@ -100,27 +103,60 @@ func (c Config) withDefaults() Config {
 // by while another is. Safe for concurrent use.
 type Reporter struct {
 	// Set by New, then constant.
-	cfg Config
+	cfg     Config
+	metrics *metrics
+	start   time.Time
+	events  chan event
+	answer  chan []token
+	wake    chan struct{} // size 1: there are tokens
 
+	// Written by the loop.
 	active atomic.Bool
+	alarm  atomic.Pointer[string]
+
+	mu    sync.Mutex // guards asked
+	asked []token
 }
+
+// eventQueue holds what sessions tell while the loop reads the region. Full, it
+// holds up the sessions, each of which then holds up its global node's sending.
+const eventQueue = 64
 
 // New returns a Reporter that Run starts.
 func New(cfg Config) (*Reporter, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("reporter config: %w", err)
 	}
-	return &Reporter{cfg: cfg.withDefaults()}, nil
+	cfg = cfg.withDefaults()
+	return &Reporter{
+		cfg: cfg, metrics: newMetrics(cfg.Metrics), start: time.Now(),
+		events: make(chan event, eventQueue), answer: make(chan []token), wake: make(chan struct{}, 1),
+	}, nil
 }
 
 // Active reports whether this node is the region's reporter now.
 func (r *Reporter) Active() bool { return r.active.Load() }
 
 // Alarms says what keeps the region's reports from global, for a person.
-func (r *Reporter) Alarms() []string { return nil }
+func (r *Reporter) Alarms() []string {
+	if a := r.alarm.Load(); a != nil && *a != "" {
+		return []string{*a}
+	}
+	return nil
+}
 
 // Run reports until ctx ends.
 func (r *Reporter) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.loop(ctx) })
+	group.Go(func() error { return r.catchUp(ctx) })
+	for i := range r.cfg.Globals {
+		group.Go(func() error { return r.keepSession(ctx, i) })
+	}
+	return group.Wait()
+}
+
+// now is the moment for the core.
+func (r *Reporter) now() report.Instant {
+	return report.Instant{Mono: time.Since(r.start), Wall: r.cfg.Now().UnixMilli()}
 }
