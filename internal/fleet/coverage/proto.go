@@ -39,7 +39,7 @@ func FromProto(c *clusterv1.Coverage) Part {
 		p.State, p.Detail = Refused, "unknown coverage state "+c.GetState().String()
 	}
 	if p.State == Stale || p.State == PrunedStale {
-		p.Age = age(c.GetAgeMs())
+		p.Age = Age(c.GetAgeMs())
 	}
 	if ms := c.GetAsOfUnixMs(); ms != 0 {
 		p.AsOf = time.UnixMilli(ms).UTC()

@@ -136,7 +136,7 @@ func toJSON(p Part) part {
 func fromJSON(region fleet.Region, j part) (Part, error) {
 	p := Part{Region: region, State: j.State, Withheld: j.Withheld, Detail: j.Detail}
 	if j.AgeMS != nil {
-		p.Age = age(*j.AgeMS)
+		p.Age = Age(*j.AgeMS)
 	}
 	if j.AsOf != "" {
 		t, err := time.Parse(timeFormat, j.AsOf)
@@ -156,9 +156,9 @@ func ageMS(d time.Duration) int64 {
 	return d.Milliseconds()
 }
 
-// age reads milliseconds from outside: never if negative, capped at what a
-// duration can hold.
-func age(ms int64) time.Duration {
+// Age reads an age in milliseconds that came from outside: negative is never,
+// and what a duration cannot hold is the longest there is.
+func Age(ms int64) time.Duration {
 	const limit = int64(1<<63-1) / int64(time.Millisecond)
 	if ms < 0 {
 		return -1
