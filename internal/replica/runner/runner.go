@@ -1,27 +1,31 @@
 // Package runner drives a replica.Core: it moves what the core decides between
-// a store and a mesh. One goroutine owns the core; reading the feed, applying
-// and serving snapshots have one each, so that disk and network never hold up
-// a decision.
+// a store and a mesh. One goroutine owns the core; reading the feed, applying,
+// renewing and serving snapshots have one each, so that disk and network never
+// hold up a decision.
 //
 // A node has one runner per lane. The owner of the mesh's handler calls Frame,
 // PeerChanged and Answer of the runner of the frame's lane.
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/firebreak-dev/firebreak/internal/mesh"
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/replica"
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
-// QuestionTag is the first byte of the questions that Answer answers. Other
-// first bytes belong to the role.
-const QuestionTag byte = 0x01
+// ErrStopped says that Run has ended.
+var ErrStopped = errors.New("replication has stopped")
 
 // Sender is what a runner needs of a mesh. If it also has
 // SetWriter(boot, bits uint64), it is told of a renewed writer.
@@ -46,62 +50,149 @@ type Config struct {
 	Progress  func()                // the watchdog's mark of the loop; may be nil
 }
 
+func (c Config) validate() error {
+	var errs []error
+	for _, x := range []struct {
+		missing bool
+		what    string
+	}{{c.Node == "", "node"}, {c.Store == nil, "store"}, {c.Mesh == nil, "mesh"}} {
+		if x.missing {
+			errs = append(errs, fmt.Errorf("no %s", x.what))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	no := func() bool { return false }
+	if c.Fit == nil {
+		c.Fit = no
+	}
+	if c.Freeze == nil {
+		c.Freeze = no
+	}
+	if c.OnOwnTail == nil {
+		c.OnOwnTail = func() {}
+	}
+	if c.Progress == nil {
+		c.Progress = func() {}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Logger = c.Logger.With("lane", cmp.Or(c.Lane, "-"))
+	return c
+}
+
+// eventQueue is how many events wait for the loop; beyond it those who bring
+// them wait, each mesh flow on its own.
+const eventQueue = 64
+
 // Runner replicates one store over a mesh. Safe for concurrent use.
 type Runner struct {
-	cfg Config
+	// Set by New, then constant.
+	cfg     Config
+	events  chan replica.Event
+	asks    chan chan Stats
+	applies chan []record.Delivery // the core has at most one out
+	renews  chan uint64            // the core has at most one out
+	serves  chan replica.Serve
+	started chan struct{} // closed when the loop begins
+	stopped chan struct{} // closed when it has ended
+	warn    *rate.Limiter
+	metrics *metrics
+
+	view view
 }
 
-// Report is what one peer answered to a survey.
-type Report struct {
-	Node       record.Node
-	Boot, Bits uint64
-	Fit        bool
-	Sets       map[record.Writer]record.Received // not to be written to
-	Err        error                             // why there is no answer
+// New returns a runner. Nothing happens before Run, which is called once.
+func New(cfg Config) (*Runner, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("replica runner config: %w", err)
+	}
+	r := &Runner{
+		cfg: cfg.withDefaults(), events: make(chan replica.Event, eventQueue), asks: make(chan chan Stats),
+		applies: make(chan []record.Delivery, 1), renews: make(chan uint64, 1), serves: make(chan replica.Serve),
+		started: make(chan struct{}), stopped: make(chan struct{}), warn: rate.NewLimiter(1, 10),
+	}
+	r.view.init()
+	if r.metrics = newMetrics(r); cfg.Metrics != nil {
+		if err := cfg.Metrics.Register(r.metrics); err != nil {
+			return nil, fmt.Errorf("register replica metrics: %w", err)
+		}
+	}
+	return r, nil
 }
-
-// Stats is a view of a runner.
-type Stats struct {
-	Writers int
-	Gaps    int // versions below some head that are not received
-}
-
-var errNotYet = errors.New("not running")
-
-// New returns a runner. Nothing happens before Run.
-func New(cfg Config) (*Runner, error) { return &Runner{cfg: cfg}, nil }
 
 // Run replicates until ctx ends. An error means that the store failed.
-func (r *Runner) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (r *Runner) Run(ctx context.Context) error {
+	if r.cfg.Metrics != nil {
+		defer r.cfg.Metrics.Unregister(r.metrics)
+	}
+	states, feed, err := r.open(ctx)
+	if err != nil {
+		close(r.stopped)
+		return quiet(ctx, err)
+	}
+	r.view.reload(states)
+	l := newLoop(r, states)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { l.run(ctx); return nil })
+	g.Go(func() error { return quiet(ctx, r.follow(ctx, feed)) })
+	g.Go(func() error { return quiet(ctx, r.apply(ctx)) })
+	g.Go(func() error { r.renew(ctx); return nil })
+	g.Go(func() error { r.serve(ctx); return nil })
+	return g.Wait()
+}
+
+// quiet drops errors that only say that we were asked to stop.
+func quiet(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// tell brings an event to the loop, unless that has ended.
+func (r *Runner) tell(e replica.Event) {
+	select {
+	case r.events <- e:
+	case <-r.stopped:
+	}
+}
 
 // Frame takes a frame of this runner's lane. It blocks while the runner is
-// behind, which holds up that flow of that peer only.
-func (r *Runner) Frame(from mesh.Peer, class mesh.Class, frame []byte) {}
-
-// PeerChanged takes the mesh's word on a peer.
-func (r *Runner) PeerChanged(p mesh.Peer, connected bool) {}
-
-// Answer answers a peer's survey.
-func (r *Runner) Answer(ctx context.Context, from mesh.Peer, question []byte) ([]byte, error) {
-	return nil, errNotYet
+// behind, or does not run yet, which holds up that flow of that peer only.
+func (r *Runner) Frame(from mesh.Peer, class mesh.Class, frame []byte) {
+	r.view.received(class, len(frame))
+	r.tell(replica.Arrived{From: from.Node, Frame: frame})
 }
 
-// Survey asks peers in parallel what each has received.
-func (r *Runner) Survey(ctx context.Context, peers []record.Node) []Report { return nil }
-
-// WaitSets returns when this node has received all of sets.
-func (r *Runner) WaitSets(ctx context.Context, sets map[record.Writer]record.Received) error {
-	return errNotYet
+// PeerChanged takes the mesh's word on a peer. A peer that goes on as it was
+// is no change.
+func (r *Runner) PeerChanged(p mesh.Peer, connected bool) {
+	if !r.view.peerChanged(p, connected) {
+		return
+	}
+	if connected {
+		r.tell(replica.Connected{Peer: p.Node})
+	} else {
+		r.tell(replica.Lost{Peer: p.Node})
+	}
 }
 
-// WaitPoint returns when this node has received p.
-func (r *Runner) WaitPoint(ctx context.Context, p record.Point) error { return errNotYet }
-
-// Received returns a copy of what this node has received, by writer.
-func (r *Runner) Received() map[record.Writer]record.Received { return nil }
-
-// Root is equal on nodes that have received the same.
-func (r *Runner) Root() [16]byte { return [16]byte{} }
-
-// Stats returns a view of the moment.
-func (r *Runner) Stats() Stats { return Stats{} }
+// report tells people what the core noticed, at a bounded rate.
+func (r *Runner) report(p replica.Report) {
+	level := slog.LevelDebug
+	switch p.Kind {
+	case replica.ReportDamage:
+		level = slog.LevelError
+	case replica.ReportMalformed, replica.ReportForeign, replica.ReportBoot, replica.ReportCap:
+		level = slog.LevelWarn
+	}
+	if level > slog.LevelDebug && !r.warn.Allow() {
+		level = slog.LevelDebug
+	}
+	r.cfg.Logger.Log(context.Background(), level, "replication noticed something wrong",
+		"kind", string(p.Kind), "peer", string(p.Peer), "writer", p.Writer.String(), "err", p.Err)
+}

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -29,13 +30,24 @@ func (d *Disk) Sync() { d.synced = len(d.log) }
 // Copy returns an image of the disk as it is.
 func (d *Disk) Copy() *Disk { return &Disk{log: slices.Clone(d.log), synced: len(d.log)} }
 
-// startsAfter lists the writers that took over at or after a place in the log.
-func (d *Disk) startsAfter(place int) []record.Writer {
-	var out []record.Writer
-	for _, e := range d.log[place:] {
-		if !e.start.IsZero() {
-			out = append(out, e.start)
+// ownedSince lists the owned records that were written here at or after a
+// place in the log, the last of each row, by table and key. They count even
+// where an earlier writer with a higher boot outranks them already.
+func (d *Disk) ownedSince(from int) []record.Record {
+	last := map[place]record.Record{}
+	for _, e := range d.log[from:] {
+		if e.local == nil {
+			continue
 		}
+		for _, r := range e.local.Records {
+			if r.Kind == record.Owned {
+				last[place{r.Table, r.Key}] = r
+			}
+		}
+	}
+	var out []record.Record
+	for _, p := range slices.SortedFunc(maps.Keys(last), place.compare) {
+		out = append(out, last[p])
 	}
 	return out
 }

@@ -227,7 +227,7 @@ func (s *Store) Renew(ctx context.Context, boot uint64) (record.Writer, error) {
 	if s.closed {
 		return record.Writer{}, store.ErrClosed
 	}
-	records := s.st.ownedBy(s.disk.startsAfter(s.since))
+	records := s.disk.ownedSince(s.since)
 	s.begin(s.chooseWriter(boot))
 	for len(records) > 0 {
 		n := 0

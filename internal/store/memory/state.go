@@ -120,18 +120,6 @@ func (st *state) ownWriters(node record.Node) []record.Writer {
 	return slices.Compact(out)
 }
 
-// ownedBy lists the owned records, tombstones too, that still stand of some
-// writers, by table and key.
-func (st *state) ownedBy(writers []record.Writer) []record.Record {
-	var out []record.Record
-	for _, p := range slices.SortedFunc(maps.Keys(st.slots), place.compare) {
-		if top := st.slots[p].top; top.rec.Kind == record.Owned && slices.Contains(writers, top.at.Writer) {
-			out = append(out, top.rec)
-		}
-	}
-	return out
-}
-
 // replay makes one entry part of the state.
 func (st *state) replay(e entry) applied {
 	switch {

@@ -1,0 +1,205 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/replica"
+	"github.com/firebreak-dev/firebreak/internal/store"
+)
+
+// States converts a store's view of its writers to the core's.
+func States(ws []store.WriterState) []replica.State {
+	out := make([]replica.State, len(ws))
+	for i, w := range ws {
+		out[i] = replica.State(w)
+	}
+	return out
+}
+
+// Entries converts feed entries to the core's.
+func Entries(es []store.Entry) []replica.Entry {
+	out := make([]replica.Entry, len(es))
+	for i, e := range es {
+		out[i] = replica.Entry{Local: e.Local, States: States(e.States)}
+	}
+	return out
+}
+
+// Outcomes converts a store's outcomes to the core's.
+func Outcomes(os []store.Outcome) []replica.Outcome {
+	out := make([]replica.Outcome, len(os))
+	for i, o := range os {
+		switch o.Status {
+		case store.Applied:
+			out[i] = replica.Taken
+		case store.Duplicate:
+			out[i] = replica.Known
+		default:
+			out[i] = replica.Malformed
+		}
+	}
+	return out
+}
+
+// snapshot reads all states, and where the feed goes on from them.
+func (r *Runner) snapshot(ctx context.Context) ([]replica.State, store.Position, error) {
+	snap, err := r.cfg.Store.Snapshot(ctx)
+	if err != nil {
+		return nil, store.Position{}, fmt.Errorf("open snapshot: %w", err)
+	}
+	defer snap.Close()
+	ws, err := snap.Writers()
+	if err != nil {
+		return nil, store.Position{}, fmt.Errorf("read received sets: %w", err)
+	}
+	return States(ws), snap.Position(), nil
+}
+
+// follow hands the store's feed to the core. After a resync all is read anew.
+func (r *Runner) follow(ctx context.Context, feed store.Feed) error {
+	owned := map[string]bool{}
+	for _, t := range r.cfg.Store.Tables() {
+		owned[t.Name] = t.Kind == record.Owned
+	}
+	for {
+		entries, err := feed.Next(ctx)
+		if errors.Is(err, store.ErrResync) {
+			_ = feed.Close()
+			var states []replica.State
+			if states, feed, err = r.open(ctx); err != nil {
+				return err
+			}
+			r.cfg.Logger.Warn("fell behind the feed of the store; peers are owed a sync")
+			r.tell(replica.Reloaded{States: states})
+			continue
+		}
+		if err != nil {
+			_ = feed.Close()
+			return fmt.Errorf("follow feed: %w", err)
+		}
+		r.tell(replica.Committed{Entries: Entries(entries)})
+		if slices.ContainsFunc(entries, func(e store.Entry) bool { return r.isOwnTail(e, owned) }) {
+			r.cfg.OnOwnTail()
+		}
+	}
+}
+
+// open reads all states, and opens the feed from there.
+func (r *Runner) open(ctx context.Context) ([]replica.State, store.Feed, error) {
+	states, at, err := r.snapshot(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	feed, err := r.cfg.Store.Feed(at)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open feed: %w", err)
+	}
+	return states, feed, nil
+}
+
+// isOwnTail reports whether an earlier writer of this node, come from a peer,
+// changed one of its own rows.
+func (r *Runner) isOwnTail(e store.Entry, owned map[string]bool) bool {
+	return e.Local == nil && e.Point.Writer.Node == r.cfg.Node &&
+		slices.ContainsFunc(e.Changes, func(c store.Change) bool { return owned[c.Table] && c.Point.Writer == e.Point.Writer })
+}
+
+// apply offers batches to the store, one at a time.
+func (r *Runner) apply(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case batch := <-r.applies:
+			out, err := r.cfg.Store.Apply(ctx, batch)
+			switch {
+			case errors.Is(err, store.ErrClosed):
+				return fmt.Errorf("apply %d deliveries: %w", len(batch), err)
+			case err != nil:
+				if r.warn.Allow() {
+					r.cfg.Logger.Warn("apply; will offer again", "deliveries", len(batch), "err", err)
+				}
+				r.tell(replica.ApplyFailed{})
+			default:
+				r.tell(replica.Applied{Outcomes: Outcomes(out)})
+			}
+		}
+	}
+}
+
+// renew takes a higher boot when the core finds that an earlier writer of this
+// node outranks the present one.
+func (r *Runner) renew(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case boot := <-r.renews:
+			w, err := r.cfg.Store.Renew(ctx, boot)
+			if err != nil {
+				r.cfg.Logger.Error("take a higher boot; will try again", "boot", boot, "err", err)
+				r.tell(replica.Renewed{})
+				continue
+			}
+			r.cfg.Logger.Info("an earlier start of this node had a higher boot; took a higher one", "writer", w.String())
+			if s, ok := r.cfg.Mesh.(interface{ SetWriter(boot, bits uint64) }); ok {
+				s.SetWriter(w.Boot, w.Bits)
+			}
+			r.tell(replica.Renewed{Writer: w})
+		}
+	}
+}
+
+// serve reads what peers want, one snapshot each.
+func (r *Runner) serve(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-r.serves:
+			frames, err := r.serveOne(ctx, s)
+			if err != nil && ctx.Err() == nil && r.warn.Allow() {
+				r.cfg.Logger.Warn("serve a peer", "peer", string(s.To), "err", err)
+			}
+			r.tell(replica.Served{To: s.To, ID: s.ID, Frames: frames})
+		}
+	}
+}
+
+func (r *Runner) serveOne(ctx context.Context, s replica.Serve) ([][]byte, error) {
+	snap, err := r.cfg.Store.Snapshot(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open snapshot: %w", err)
+	}
+	defer snap.Close()
+	return Frames(snap, s)
+}
+
+// Frames returns the frames that answer s from a snapshot, up to its limit.
+func Frames(snap store.Snapshot, s replica.Serve) ([][]byte, error) {
+	a := replica.NewAnswer(s)
+	for _, w := range s.Wants {
+		for _, g := range w.Ranges {
+			for g.From <= g.To && a.Room() > 0 {
+				ds, err := snap.Deliver(w.Writer, g, min(a.Room(), replica.MaxInline))
+				if err != nil {
+					return nil, fmt.Errorf("read versions of %v: %w", w.Writer, err)
+				}
+				if len(ds) == 0 {
+					break
+				}
+				for _, d := range ds {
+					a.Add(d)
+				}
+				if g.From = ds[len(ds)-1].Range.To + 1; g.From == 0 {
+					break
+				}
+			}
+		}
+	}
+	return a.Frames(), nil
+}
