@@ -192,6 +192,16 @@ func (r *Roster) AppOf(k Key) (fleet.App, bool) {
 	return "", false
 }
 
+// IsClaim reports whether a row is there and is a claim.
+func (r *Roster) IsClaim(k Key) bool {
+	for _, row := range r.rows[k.ID] {
+		if row.Place.Worker == k.Worker {
+			return row.Claim()
+		}
+	}
+	return false
+}
+
 // Worker returns the keys of a worker's rows, ended ones included, in order.
 func (r *Roster) Worker(w fleet.Worker) []Key {
 	out := make([]Key, 0, len(r.workers[w]))
