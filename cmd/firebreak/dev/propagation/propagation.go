@@ -45,8 +45,9 @@ const (
 
 // Observer is one place where writes are seen.
 type Observer struct {
-	Tier Tier
-	Node string // region/node, or a name
+	Tier   Tier
+	Region fleet.Region // of the observers of a region
+	Node   fleet.Worker
 }
 
 // Write is one publish that is about to be made.
@@ -134,22 +135,13 @@ func (t *Tracker) Begin(w Write, now time.Time) {
 func expects(o Observer, w Write) bool {
 	switch o.Tier {
 	case Region:
-		return regionOf(o.Node) == w.Machine.Region
+		return o.Region == w.Machine.Region
 	case Global:
 		return w.First
 	case Catalog:
 		return w.New // a catalog shows machines, not what their metadata say
 	}
 	return true
-}
-
-func regionOf(node string) fleet.Region {
-	for i := range len(node) {
-		if node[i] == '/' {
-			return fleet.Region(node[:i])
-		}
-	}
-	return ""
 }
 
 // Acked says that a write was acknowledged.

@@ -11,9 +11,9 @@ import (
 
 var (
 	iad1    = truth.Place{Region: "iad", Worker: "w1"}
-	node1   = propagation.Observer{Tier: propagation.Region, Node: "iad/w1"}
-	node2   = propagation.Observer{Tier: propagation.Region, Node: "iad/w2"}
-	foreign = propagation.Observer{Tier: propagation.Region, Node: "ams/w1"}
+	node1   = propagation.Observer{Tier: propagation.Region, Region: "iad", Node: "w1"}
+	node2   = propagation.Observer{Tier: propagation.Region, Region: "iad", Node: "w2"}
+	foreign = propagation.Observer{Tier: propagation.Region, Region: "ams", Node: "w1"}
 	global  = propagation.Observer{Tier: propagation.Global, Node: "g1"}
 	router  = propagation.Observer{Tier: propagation.Router, Node: "r1"}
 	catalog = propagation.Observer{Tier: propagation.Catalog, Node: "catalog"}

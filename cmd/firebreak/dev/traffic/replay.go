@@ -49,8 +49,10 @@ func offer(ctx context.Context, sink Sink, perWorker [][]daemon.Change) error {
 
 // Run offers the events in their time and returns once all are offered: from
 // the last one on nothing changes up to Until. A sink that waits makes the
-// replay late, never wrong: the order of each worker's events stays.
-func (r Replay) Run(ctx context.Context, sink Sink) error {
+// replay late, never wrong: the order of each worker's events stays. It
+// returns the trace time as of which everything was offered: Until, or where
+// it was when ctx ended.
+func (r Replay) Run(ctx context.Context, sink Sink) (trace.Time, error) {
 	t := time.NewTicker(tick)
 	defer t.Stop()
 	start := time.Now()
@@ -65,12 +67,12 @@ func (r Replay) Run(ctx context.Context, sink Sink) error {
 			perWorker[w] = append(perWorker[w], c)
 		}
 		if err := offer(ctx, sink, perWorker); err != nil {
-			return stopped(ctx, err)
+			return now, stopped(ctx, err)
 		}
 		done += len(due)
 		if done == len(r.Schedule.Events) {
 			r.Progress(r.Until, done)
-			return nil
+			return r.Until, nil
 		}
 		if at.Sub(told) >= progressEvery {
 			told = at
@@ -79,7 +81,7 @@ func (r Replay) Run(ctx context.Context, sink Sink) error {
 		select {
 		case <-t.C:
 		case <-ctx.Done():
-			return nil
+			return now, nil
 		}
 	}
 }

@@ -183,8 +183,8 @@ func TestAReplayEndsAtTheDefinitionInItsTime(t *testing.T) {
 			if err := r.Initial(t.Context(), s); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.Run(t.Context(), s); err != nil {
-				t.Fatal(err)
+			if at, err := r.Run(t.Context(), s); err != nil || at != until {
+				t.Fatalf("ended at %d, %v", at, err)
 			}
 			if diff := cmp.Diff(trace.Count(machines, until), s.apps(), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("(-definition +replay):\n%s", diff)
@@ -212,7 +212,7 @@ func TestAReplayWithoutEventsEndsAtOnce(t *testing.T) {
 		if err := r.Initial(t.Context(), s); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Run(t.Context(), s); err != nil || s.count != 1 {
+		if _, err := r.Run(t.Context(), s); err != nil || s.count != 1 {
 			t.Errorf("%d changes, %v", s.count, err)
 		}
 	})
@@ -223,11 +223,11 @@ func TestAReplayStopsWhenAskedAndFailsWithItsSink(t *testing.T) {
 		machines := []trace.Machine{{ID: "a", App: "web", Create: 0, Delete: day}}
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		if err := replay(machines, day, 1).Run(ctx, newSink(1)); err != nil {
-			t.Error(err)
+		if at, err := replay(machines, day, 1).Run(ctx, newSink(1)); err != nil || at == 0 || at >= day {
+			t.Errorf("stopped at %d, %v", at, err)
 		}
 		bad := []trace.Machine{{ID: "b", App: "web", Create: trace.Before, Delete: 0}} // not offered by Initial
-		if err := replay(bad, day, 1).Run(t.Context(), newSink(1)); err == nil || !strings.Contains(err.Error(), "does not run") {
+		if _, err := replay(bad, day, 1).Run(t.Context(), newSink(1)); err == nil || !strings.Contains(err.Error(), "does not run") {
 			t.Errorf("got %v", err)
 		}
 	})
