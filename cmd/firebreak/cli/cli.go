@@ -1,0 +1,133 @@
+// Package cli is the operator's commands: they ask routers and nodes over gRPC
+// and print tables, JSON or NDJSON. What the JSON holds and what each exit
+// code means is a documented contract: docs/reference/cli.md.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
+)
+
+// env is what the commands of one invocation share.
+type env struct {
+	in       io.Reader
+	out, err io.Writer
+	version  string
+
+	// Set by flags.
+	format  format
+	target  target
+	timeout time.Duration
+
+	started bool // past the parsing of arguments
+}
+
+// defaultTimeout bounds a command that asks for an answer.
+const defaultTimeout = 10 * time.Second
+
+// Config is what a process gives its commands.
+type Config struct {
+	Args     []string // without the program's name
+	In       io.Reader
+	Out, Err io.Writer
+	Version  string
+	Extra    []*cobra.Command // commands of other packages
+}
+
+// Main runs one command until it ends, or ctx does, and returns the process's
+// exit code.
+func Main(ctx context.Context, cfg Config) int {
+	e := &env{in: cfg.In, out: cfg.Out, err: cfg.Err, version: cfg.Version, format: formatTable}
+	root := e.root(cfg.Extra)
+	root.SetArgs(cfg.Args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exit.Complete
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(cfg.Err, "firebreak:", text)
+	}
+	if !e.started {
+		return exit.Usage // cobra's own: unknown command, flag or argument
+	}
+	return exit.Code(err)
+}
+
+func (e *env) root(extra []*cobra.Command) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "firebreak",
+		Short: "Which machines run where, across regions, in milliseconds",
+		Long: `Firebreak tells a whole fleet which machines run where, and keeps one region's
+trouble in that region.
+
+Exit codes: 0 complete, 1 failed, 2 usage or configuration, 3 not found,
+4 partial (some region is not covered), 5 no router or node answered,
+6 denied.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetIn(e.in)
+	root.SetOut(e.out)
+	root.SetErr(e.err)
+	root.AddCommand(
+		e.statusCommand(), e.whereCommand(), e.queryCommand(), e.watchCommand(), e.waitCommand(),
+		e.machineCommand(), e.regionCommand(), e.tlsCommand(), e.configCommand(), e.versionCommand(),
+	)
+	root.AddCommand(extra...)
+	e.notice(root)
+	return root
+}
+
+// notice makes every command below c say that cobra is done with its arguments.
+func (e *env) notice(c *cobra.Command) {
+	if run := c.RunE; run != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			e.started = true
+			return run(c, args)
+		}
+	}
+	for _, sub := range c.Commands() {
+		e.notice(sub)
+	}
+}
+
+// asks gives a command the flags of those that ask a router or node.
+func (e *env) asks(c *cobra.Command) *cobra.Command {
+	e.prints(c)
+	e.target.register(c)
+	c.Flags().DurationVar(&e.timeout, "timeout", defaultTimeout, "how long to wait for an answer")
+	return c
+}
+
+// prints gives a command the flag of those that print an answer.
+func (e *env) prints(c *cobra.Command) *cobra.Command {
+	c.Flags().VarP(&e.format, "output", "o", "table, json or ndjson")
+	err := c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic(err) // only for a flag that was not registered above
+	}
+	return c
+}
+
+func (e *env) versionCommand() *cobra.Command {
+	return e.prints(&cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if e.format == formatTable {
+				_, err := fmt.Fprintln(e.out, e.version)
+				return err
+			}
+			return e.json(struct {
+				Version string `json:"version"`
+			}{e.version})
+		},
+	})
+}

@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+	clusterpb "github.com/firebreak-dev/firebreak/proto/firebreak/cluster/v1"
+)
+
+// value is one SQLite value as the commands print and read it. In JSON: null;
+// an integer as a number with all its digits; a real as a number with a point
+// or exponent, or {"real":"inf"} and {"real":"-inf"}; text as a string, or
+// {"text":"hex"} if it is not UTF-8; a blob as {"blob":"hex"}.
+type value record.Value
+
+func fromProto(v *clusterpb.Value) value {
+	switch k := v.GetKind().(type) {
+	case *clusterpb.Value_Integer:
+		return value{Type: record.Integer, Int: k.Integer}
+	case *clusterpb.Value_Real:
+		return value(record.Of(k.Real))
+	case *clusterpb.Value_Text:
+		return value{Type: record.Text, Data: string(k.Text)}
+	case *clusterpb.Value_Blob:
+		return value{Type: record.Blob, Data: string(k.Blob)}
+	}
+	return value{}
+}
+
+func (v value) proto() *clusterpb.Value {
+	switch v.Type {
+	case record.Integer:
+		return &clusterpb.Value{Kind: &clusterpb.Value_Integer{Integer: v.Int}}
+	case record.Real:
+		return &clusterpb.Value{Kind: &clusterpb.Value_Real{Real: v.Real}}
+	case record.Text:
+		return &clusterpb.Value{Kind: &clusterpb.Value_Text{Text: []byte(v.Data)}}
+	case record.Blob:
+		return &clusterpb.Value{Kind: &clusterpb.Value_Blob{Blob: []byte(v.Data)}}
+	}
+	return &clusterpb.Value{}
+}
+
+func fromRow(r *clusterpb.Row) []value {
+	out := make([]value, len(r.GetValues()))
+	for i, v := range r.GetValues() {
+		out[i] = fromProto(v)
+	}
+	return out
+}
+
+// MarshalJSON gives the documented form.
+func (v value) MarshalJSON() ([]byte, error) {
+	switch v.Type {
+	case record.Integer:
+		return strconv.AppendInt(nil, v.Int, 10), nil
+	case record.Real:
+		return realJSON(v.Real), nil
+	case record.Text:
+		if !utf8.ValidString(v.Data) {
+			return fmt.Appendf(nil, `{"text":"%x"}`, v.Data), nil
+		}
+		var b strings.Builder
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
+		err := enc.Encode(v.Data)
+		return []byte(strings.TrimSuffix(b.String(), "\n")), err
+	case record.Blob:
+		return fmt.Appendf(nil, `{"blob":"%x"}`, v.Data), nil
+	}
+	return []byte("null"), nil
+}
+
+// realJSON keeps a real from being read back as an integer.
+func realJSON(f float64) []byte {
+	switch {
+	case math.IsInf(f, 1):
+		return []byte(`{"real":"inf"}`)
+	case math.IsInf(f, -1):
+		return []byte(`{"real":"-inf"}`)
+	}
+	b := strconv.AppendFloat(nil, f, 'g', -1, 64)
+	if !strings.ContainsAny(string(b), ".e") {
+		b = append(b, '.', '0')
+	}
+	return b
+}
+
+// text is the value in a table.
+func (v value) text() string {
+	switch v.Type {
+	case record.Integer:
+		return strconv.FormatInt(v.Int, 10)
+	case record.Real:
+		return strings.Trim(strings.NewReplacer(`{"real":"`, "", `"}`, "").Replace(string(realJSON(v.Real))), `"`)
+	case record.Text:
+		return v.Data
+	case record.Blob:
+		return "x'" + hex.EncodeToString([]byte(v.Data)) + "'"
+	}
+	return "NULL"
+}
+
+// parseValue reads an argument of a query: the documented JSON form, or any
+// other text as it stands.
+func parseValue(s string) (value, error) {
+	switch {
+	case s == "null":
+		return value{}, nil
+	case strings.HasPrefix(s, `{"blob":`), strings.HasPrefix(s, `{"text":`), strings.HasPrefix(s, `{"real":`):
+		return parseTagged(s)
+	case strings.HasPrefix(s, `"`):
+		var text string
+		if err := json.Unmarshal([]byte(s), &text); err != nil {
+			return value{}, fmt.Errorf("argument %s: %w", s, err)
+		}
+		return value{Type: record.Text, Data: text}, nil
+	}
+	if i, err := strconv.ParseInt(s, 10, 64); err == nil && strconv.FormatInt(i, 10) == s {
+		return value{Type: record.Integer, Int: i}, nil
+	}
+	if strings.ContainsAny(s, ".eE") && strings.Trim(s, "0123456789.eE+-") == "" {
+		if f, err := strconv.ParseFloat(s, 64); err == nil {
+			return value{Type: record.Real, Real: f}, nil
+		}
+	}
+	return value{Type: record.Text, Data: s}, nil
+}
+
+func parseTagged(s string) (value, error) {
+	var tagged map[string]string
+	if err := json.Unmarshal([]byte(s), &tagged); err != nil || len(tagged) != 1 {
+		return value{}, fmt.Errorf(`argument %s: want {"blob":"hex"}, {"text":"hex"} or {"real":"inf"}`, s)
+	}
+	for kind, text := range tagged {
+		if kind == "real" {
+			f, err := strconv.ParseFloat(text, 64)
+			if err != nil || math.IsNaN(f) {
+				return value{}, fmt.Errorf("argument %s: no real number", s)
+			}
+			return value{Type: record.Real, Real: f}, nil
+		}
+		data, err := hex.DecodeString(text)
+		if err != nil {
+			return value{}, fmt.Errorf("argument %s: %w", s, err)
+		}
+		if kind == "text" {
+			return value{Type: record.Text, Data: string(data)}, nil
+		}
+		return value{Type: record.Blob, Data: string(data)}, nil
+	}
+	return value{}, nil
+}
