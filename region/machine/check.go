@@ -88,15 +88,25 @@ func (in *Input) fill(p *regionv1.Machine) error {
 	return fits(*m)
 }
 
-// fits checks the row's cap with room for the largest numbers that the node
-// may add.
-func fits(m table.Machine) error {
-	const room = 2*(8+1+8) + 8 + 2 + fleet.MaxRegionName + 1 + fleet.MaxNodeName
+// Size returns the bytes of the row as a record, with room for what the node
+// adds.
+func (in Input) Size() int { return size(in.Machine) }
+
+// numbers is what the node may add to a row: epoch, grant, why, moved_to, each
+// with its column's id and length.
+const numbers = 4*(8+1+8) + fleet.MaxRegionName + 1 + fleet.MaxNodeName
+
+func size(m table.Machine) int {
 	r, err := machines.Record(m.Row(), "")
 	if err != nil {
-		return err
+		return 0 // its key is text: it always is a record
 	}
-	if n := len(r.Key) + len(r.Cells) + room; n > record.MaxRow {
+	return len(r.Key) + len(r.Cells) + numbers
+}
+
+// fits checks the row's cap.
+func fits(m table.Machine) error {
+	if n := size(m); n > record.MaxRow {
 		return fmt.Errorf("row of %d bytes is over the limit of %d", n, record.MaxRow)
 	}
 	return nil

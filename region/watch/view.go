@@ -47,6 +47,18 @@ func (h *Hub) Owners() []fleet.Worker {
 	return h.roster.Workers()
 }
 
+// Ended reports whether a worker has rows of machines that ended.
+func (h *Hub) Ended(w fleet.Worker) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, k := range h.roster.Worker(w) {
+		if !h.roster.IsClaim(k) {
+			return true
+		}
+	}
+	return false
+}
+
 // Claims returns how many claims there are.
 func (h *Hub) Claims() int {
 	h.mu.Lock()
