@@ -1,0 +1,152 @@
+package global
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+	"github.com/firebreak-dev/firebreak/internal/fleet/presence"
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store"
+)
+
+// lanes are the regions that the list names. A lane is opened when the list
+// first names its region and stays until the process ends. Safe for concurrent
+// use.
+type lanes struct {
+	// Set once, then constant.
+	open   func(fleet.Region) (*lane, error)
+	opened bell // rings when a lane is to be run
+	list   *ledger
+
+	mu      sync.Mutex // guards the fields below
+	all     map[fleet.Region]*lane
+	broken  map[fleet.Region]error // could not be opened
+	readers map[bell]struct{}      // ring for every lane, later ones too
+}
+
+func newLanes(list *ledger, open func(fleet.Region) (*lane, error)) *lanes {
+	s := &lanes{
+		open: open, opened: newBell(), list: list,
+		all: map[fleet.Region]*lane{}, broken: map[fleet.Region]error{}, readers: map[bell]struct{}{},
+	}
+	list.apply, list.after = s.put, func() {}
+	return s
+}
+
+// put takes a row of the list. It is called by the list's follower alone.
+func (s *lanes) put(_ string, row store.Row, rank record.Rank) error {
+	region, g, err := generationOf(row)
+	if err != nil {
+		return err
+	}
+	l := s.get(region)
+	if l == nil {
+		if l, err = s.add(region); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	l.core.PutGeneration(g, string(rank))
+	l.mu.Unlock()
+	l.bells.ring()
+	return nil
+}
+
+func (s *lanes) add(region fleet.Region) (*lane, error) {
+	l, err := s.open(region)
+	s.mu.Lock()
+	if err != nil {
+		s.broken[region] = err
+		s.mu.Unlock()
+		return nil, err
+	}
+	delete(s.broken, region)
+	s.all[region] = l
+	for b := range s.readers {
+		l.bells.add(b)
+	}
+	s.mu.Unlock()
+	s.opened.ring()
+	return l, nil
+}
+
+// get returns a region's lane, or nil.
+func (s *lanes) get(region fleet.Region) *lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all[region]
+}
+
+// tried reports whether a region's lane was opened, or could not be.
+func (s *lanes) tried(region fleet.Region) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all[region] != nil || s.broken[region] != nil
+}
+
+// sorted returns all lanes, by region.
+func (s *lanes) sorted() []*lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*lane, 0, len(s.all))
+	for _, region := range slices.Sorted(maps.Keys(s.all)) {
+		out = append(out, s.all[region])
+	}
+	return out
+}
+
+// failures says which regions this node cannot serve, and why.
+func (s *lanes) failures() map[fleet.Region]error {
+	s.mu.Lock()
+	out := maps.Clone(s.broken)
+	s.mu.Unlock()
+	for _, l := range s.sorted() {
+		if err := l.failure(); err != nil {
+			out[l.region] = err
+		}
+	}
+	return out
+}
+
+// watch rings b at every change of any region until unwatch.
+func (s *lanes) watch(b bell) {
+	s.mu.Lock()
+	s.readers[b] = struct{}{}
+	all := slices.Collect(maps.Values(s.all))
+	s.mu.Unlock()
+	for _, l := range all {
+		l.bells.add(b)
+	}
+}
+
+func (s *lanes) unwatch(b bell) {
+	s.mu.Lock()
+	delete(s.readers, b)
+	all := slices.Collect(maps.Values(s.all))
+	s.mu.Unlock()
+	for _, l := range all {
+		l.bells.remove(b)
+	}
+}
+
+// addRegion writes a region into the list unless it is there, and returns its
+// generation.
+func (s *lanes) addRegion(ctx context.Context, region fleet.Region, g presence.Generation) (presence.Generation, bool, error) {
+	existed := false
+	_, err := s.list.store.Update(ctx, func(tx store.Tx) error {
+		row, ok, err := tx.Get(tableGenerations, record.Of(string(region)))
+		if err != nil {
+			return err
+		}
+		if ok {
+			existed = true
+			_, g, err = generationOf(row)
+			return err
+		}
+		return tx.Put(tableGenerations, generationRow(region, g))
+	})
+	return g, existed, err
+}
