@@ -1,9 +1,31 @@
-// Package sqlite is the store of a real node.
+// Package sqlite is the store of a real node: one SQLite database in WAL mode,
+// owned by one process.
+//
+// User tables are real tables under their own names, which any tool can read
+// while the node runs. Beside each lies a bookkeeping table with the writer,
+// version and content hash of every row; engine tables start with _fb_, and
+// what belongs to this node alone with _fb_local_.
+//
+// One goroutine owns the connection that writes. It takes local writes first,
+// many of them under one commit, then what peers sent, a turn per writer, in
+// slices of a few milliseconds that end with a whole changeset, then what has
+// become due. Local writes are captured by triggers that call a function which
+// only this connection has, so another program's write to a replicated table
+// fails instead of slipping by. Readers have connections of their own.
+//
+// What a transaction changes in memory is kept in a fork of the state that is
+// absorbed by a commit and dropped by a rollback, so memory never says what
+// disk does not. A failing disk ends writes with its error and withholds
+// nothing; after a failed fsync, when nobody knows what is durable, the store
+// refuses all further writes (see [DB.Failed]) and the process should end.
 package sqlite
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -11,83 +33,303 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
-const maxNode = 63
+// DB is an open database. Safe for concurrent use.
+type DB struct {
+	// Set by Open, then constant.
+	cfg     Config
+	lock    *fileLock
+	tables  []*table // replicated and local, as configured
+	byID    map[record.TableID]*table
+	byName  map[string]*table
+	local   chan *localWrite
+	remote  *remoteQueue
+	jobs    chan *job
+	line    *line // the feed
+	users   *pool // readers of users' SQL
+	inside  *pool // readers of the engine
+	readers readers
+	wal     *checkpointer
+	metrics *metrics
+	quit    chan struct{}
+	ended   sync.WaitGroup // the loop and the checkpointer
+	closing sync.Once
+	closed  chan struct{} // after the loop has ended
 
-var errSkeleton = errors.New("sqlite: not built yet")
+	writer atomic.Pointer[record.Writer]
+	failed atomic.Pointer[error]
+	held   atomic.Int64
 
-// DB is an open database.
-type DB struct{}
+	// Owned by the loop.
+	c       *conn
+	st      *state
+	capture *capture
+	hasher  *record.Hasher
+	synced  bool // whether commits of c wait for the disk
+}
 
 var _ store.Store = (*DB)(nil)
 
-// Query is one read-only statement.
-type Query struct {
-	SQL     string
-	Args    []record.Value
-	MaxRows int           // zero means the limit of the store
-	Timeout time.Duration // zero means the limit of the store
+// Open opens the database of cfg, or makes it, and takes a new writer. It
+// refuses by name a file that is in use, damaged, or of another fleet,
+// cluster, lane or node. The goroutines it starts end with Close.
+func Open(ctx context.Context, cfg Config) (*DB, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("store config: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	db, err := open(ctx, cfg)
+	if err != nil {
+		if damaged(err) {
+			err = fmt.Errorf("file is damaged or no database; move it away, and the node fetches everything from its peers: %w", err)
+		}
+		return nil, fmt.Errorf("open %s: %w", cfg.Path, err)
+	}
+	return db, nil
 }
 
-// Result says what a query gave.
-type Result struct {
-	Rows      int
-	Bytes     int
-	Truncated bool // MaxRows cut it
+func open(ctx context.Context, cfg Config) (*DB, error) {
+	lock, err := lockFile(cfg.Path + ".lock")
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{
+		cfg: cfg, lock: lock,
+		byID: map[record.TableID]*table{}, byName: map[string]*table{},
+		local: make(chan *localWrite, maxLocal), remote: newRemoteQueue(), jobs: make(chan *job),
+		quit: make(chan struct{}), closed: make(chan struct{}),
+		hasher: record.NewHasher(cfg.Fleet, cfg.Cluster),
+	}
+	for _, s := range cfg.Tables {
+		t := newTable(s)
+		db.tables = append(db.tables, t)
+		db.byName[s.Name] = t
+		if s.Kind != 0 {
+			db.byID[s.ID] = t
+		}
+	}
+	db.metrics = newMetrics(cfg.Metrics, db)
+	err = db.prepare(ctx)
+	if err == nil {
+		err = db.metrics.register()
+	}
+	if err != nil {
+		if db.c != nil {
+			_ = db.c.close()
+		}
+		db.metrics.unregister()
+		return nil, errors.Join(err, lock.release())
+	}
+	db.users = newPool(cfg.Limits.Readers, func() (*conn, error) { return openReader(cfg, true) })
+	db.inside = newPool(maxSnapshots, func() (*conn, error) { return openReader(cfg, false) })
+	db.ended.Go(db.run)
+	db.ended.Go(func() { db.wal.run(db.quit) })
+	return db, nil
 }
 
-// Statement is one SQL statement that writes.
-type Statement struct {
-	SQL  string
-	Args []record.Value
+// prepare opens the writing connection, checks and completes the file, and
+// takes the writer of this start.
+func (db *DB) prepare(ctx context.Context) error {
+	c, err := openConn(db.cfg.Path, "rwc")
+	if err != nil {
+		return err
+	}
+	db.c = c
+	db.capture = &capture{byName: db.byName}
+	if err := db.capture.register(c); err != nil {
+		return err
+	}
+	if err := checkIdentity(c, db.cfg); err != nil {
+		return err
+	}
+	if err := c.script(`PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; PRAGMA recursive_triggers = ON;
+		PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA trusted_schema = ON;
+		CREATE TEMP TABLE _fb_probe (one INTEGER PRIMARY KEY, t TEXT, n NUMERIC, r REAL)`); err != nil {
+		return err
+	}
+	db.synced = true
+	if err := db.inTransaction(func() error { return createTables(c, db.tables, db.cfg.Views) }); err != nil {
+		return err
+	}
+	if err := db.checkUnclean(ctx); err != nil {
+		return err
+	}
+	if db.st, err = loadState(c); err != nil {
+		return err
+	}
+	if db.wal, err = newCheckpointer(db.cfg, db.metrics); err != nil {
+		return err
+	}
+	if db.line, err = loadFeed(c, db.cfg, db.st); err != nil {
+		return errors.Join(err, db.wal.close())
+	}
+	err = db.transaction(true, func(w *work) error {
+		_, err := w.newWriter(0)
+		return err
+	})
+	if err == nil {
+		err = db.retryWithheld()
+	}
+	if err != nil {
+		return errors.Join(err, db.wal.close())
+	}
+	c.guard = newGuard(c, false)
+	c.guard.tables = func(name string) bool { return db.byName[name] != nil }
+	return nil
 }
 
-// Affected is what one statement did.
-type Affected struct {
-	Rows    int64
-	Columns []string    // of RETURNING
-	Result  []store.Row // of RETURNING
+// checkUnclean looks over a file whose last user did not close it, if that is
+// quick: a torn page is better found now than served to peers.
+func (db *DB) checkUnclean(ctx context.Context) error {
+	clean, err := db.c.row(sqlValue, valueClean)
+	if err != nil {
+		return err
+	}
+	pages, err := db.c.row(`SELECT page_count * page_size FROM pragma_page_count, pragma_page_size`)
+	if err != nil {
+		return err
+	}
+	if clean != nil && clean[0].Int == 0 && pages[0].Int <= quickCheckMax {
+		err = db.c.rows(ctx, `PRAGMA quick_check(1)`, nil, func(r []record.Value) error {
+			if r[0].Data != "ok" {
+				return fmt.Errorf("file is damaged (%s); move it away, and the node fetches everything from its peers", r[0].Data)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return db.c.exec(sqlPutValue, valueClean, int64(0))
+}
+
+// quickCheckMax is the size up to which an unclean file is looked over: about
+// a tenth of a second.
+const quickCheckMax = 32 << 20
+
+// inTransaction runs fn between BEGIN and COMMIT.
+func (db *DB) inTransaction(fn func() error) error {
+	if err := db.c.script("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	if err := fn(); err != nil {
+		return errors.Join(err, db.rollback())
+	}
+	return db.c.script("COMMIT")
+}
+
+func (db *DB) rollback() error {
+	if db.c.c.AutoCommit() {
+		return nil // SQLite has done so itself
+	}
+	return db.c.script("ROLLBACK")
+}
+
+// retryWithheld judges everything withheld anew: the schema may have come, or
+// the program learnt better.
+func (db *DB) retryWithheld() error {
+	var table int64 = -1 << 63
+	key := []byte{}
+	for {
+		more := false
+		err := db.transaction(false, func(w *work) error {
+			held, err := w.list(sqlHeldRetry, table, key)
+			for _, h := range held {
+				if err == nil {
+					err = w.release(h)
+				}
+				table, key, more = int64(h.Table), []byte(h.Key), true
+			}
+			return err
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// bootLimit is the highest boot that is believed.
+func (db *DB) bootLimit() uint64 { return uint64(max(0, db.cfg.Now().Add(maxAhead).Unix())) }
+
+// Writer implements [store.Store].
+func (db *DB) Writer() record.Writer { return *db.writer.Load() }
+
+// Tables implements [store.Store].
+func (db *DB) Tables() []schema.Table {
+	var out []schema.Table
+	for _, t := range db.tables {
+		if t.Kind != 0 {
+			out = append(out, t.Table)
+		}
+	}
+	return out
+}
+
+// Failed returns why the store takes no more writes: an fsync failed, or the
+// file is damaged. Nil while it works. The process should end with it.
+func (db *DB) Failed() error {
+	if err := db.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Close ends the loop, after what it has in hand, and closes the file. Whoever
+// still waits gets [store.ErrClosed].
+func (db *DB) Close() error {
+	var err error
+	db.closing.Do(func() {
+		close(db.quit)
+		db.ended.Wait()
+		close(db.closed)
+		db.line.close()
+		db.readers.close()
+		if db.Failed() == nil {
+			err = db.c.exec(sqlPutValue, valueClean, int64(1))
+		}
+		err = errors.Join(err, db.users.close(), db.inside.close(), db.wal.close(), db.c.close(), db.lock.release())
+		db.metrics.unregister()
+	})
+	if err != nil {
+		return fmt.Errorf("close %s: %w", db.cfg.Path, err)
+	}
+	return nil
 }
 
 // Stats are numbers for status and tests.
 type Stats struct {
 	Rows     map[string]int64 // live rows by table
-	Withheld int64
-	WALBytes int64
-	Queue    int
+	Withheld int64            // records received and not visible
+	WALBytes int64            // size of the log
+	Queue    int              // deliveries that wait
+	Readers  int              // readers in use, snapshots among them
+	Err      error            // why rows were not counted
 }
 
-func checkTable(schema.Table) error { return nil }
-
-// Open opens a database.
-func Open(ctx context.Context, cfg Config) (*DB, error) { return nil, errSkeleton }
-
-// Query runs one read-only statement; the first call of row has a nil row.
-func (db *DB) Query(ctx context.Context, q Query, row func(columns []string, r store.Row) error) (Result, error) {
-	return Result{}, errSkeleton
+// Stats counts. It reads every table's key once, so it is not for hot paths.
+func (db *DB) Stats() Stats {
+	s := Stats{
+		Rows: map[string]int64{}, Withheld: db.held.Load(), WALBytes: db.wal.size(),
+		Queue: db.remote.length(), Readers: db.users.busy() + db.inside.busy(),
+	}
+	ctx, stop := context.WithTimeout(context.Background(), db.cfg.Limits.Time)
+	defer stop()
+	c, err := db.inside.get(ctx)
+	if err != nil {
+		s.Err = err
+		return s
+	}
+	defer db.inside.put(c)
+	for _, t := range db.tables {
+		r, err := c.row("SELECT count(*) FROM " + schema.Quote(t.Name))
+		if err != nil {
+			s.Err = err
+			return s
+		}
+		s.Rows[t.Name] = r[0].Int
+	}
+	return s
 }
 
-// Exec runs statements that write, as one transaction.
-func (db *DB) Exec(ctx context.Context, stmts []Statement) ([]Affected, store.Commit, error) {
-	return nil, store.Commit{}, errSkeleton
-}
-
-// Stats returns numbers.
-func (db *DB) Stats() Stats { return Stats{} }
-
-// ParseSQL reads tables from SQL text.
-func ParseSQL(sql string) ([]schema.Table, error) { return nil, errSkeleton }
-
-func (db *DB) Writer() record.Writer  { return record.Writer{} }
-func (db *DB) Tables() []schema.Table { return nil }
-func (db *DB) Update(ctx context.Context, fn func(store.Tx) error) (store.Commit, error) {
-	return store.Commit{}, errSkeleton
-}
-func (db *DB) Apply(ctx context.Context, batch []record.Delivery) ([]store.Outcome, error) {
-	return nil, errSkeleton
-}
-func (db *DB) Renew(ctx context.Context, boot uint64) (record.Writer, error) {
-	return record.Writer{}, errSkeleton
-}
-func (db *DB) Snapshot(ctx context.Context) (store.Snapshot, error) { return nil, errSkeleton }
-func (db *DB) Feed(from store.Position) (store.Feed, error)         { return nil, errSkeleton }
-func (db *DB) Close() error                                         { return nil }
+// sliceTime is how long peers' records may keep local writes waiting; see
+// takeDelivery for what can make it longer.
+const sliceTime = 5 * time.Millisecond

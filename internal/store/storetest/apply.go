@@ -159,7 +159,7 @@ func higherRankWinsWhateverTheOrder(t *testing.T, s *suite) {
 
 func foreignRecordNeverCompetes(t *testing.T, s *suite) {
 	st := s.open("a")
-	forger := record.Writer{Node: "b", Boot: 1 << 40, Bits: 1}
+	forger := record.Writer{Node: "b", Boot: uint64(s.now.Unix()) + 1<<20, Bits: 1}
 	carol := record.Writer{Node: "c", Boot: 5, Bits: 5}
 	if out := s.apply(st, changeset(forger, 1, s.now, owned("c", "x", "forged", 1))); out[0].Withheld != 1 {
 		t.Errorf("outcome %+v, want one withheld", out[0])

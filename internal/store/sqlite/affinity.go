@@ -1,0 +1,54 @@
+package sqlite
+
+import (
+	"math"
+	"strings"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+)
+
+// affinity is how SQLite may change a value that is stored in a column.
+type affinity int
+
+const (
+	affinityBlob affinity = iota // as it is
+	affinityText
+	affinityNumeric // INTEGER and NUMERIC
+	affinityReal
+)
+
+// affinityOf follows section 3.1 of https://www.sqlite.org/datatype3.html.
+func affinityOf(declared string) affinity {
+	u := strings.ToUpper(declared)
+	has := func(s string) bool { return strings.Contains(u, s) }
+	switch {
+	case has("INT"):
+		return affinityNumeric
+	case has("CHAR"), has("CLOB"), has("TEXT"):
+		return affinityText
+	case has("BLOB"), u == "":
+		return affinityBlob
+	case has("REAL"), has("FLOA"), has("DOUB"):
+		return affinityReal
+	}
+	return affinityNumeric
+}
+
+// surelyKept reports whether SQLite stores v in a column of affinity a as it
+// is. False means that only a look at the stored value can tell. Records come
+// as another node read them back, so this holds for nearly all; one that would
+// be changed is not what its hash says, and is withheld.
+func surelyKept(a affinity, v record.Value) bool {
+	switch v.Type {
+	case record.Null, record.Blob:
+		return true
+	case record.Integer:
+		return a == affinityBlob || a == affinityNumeric
+	case record.Real:
+		// -0.0 and whole numbers may be stored as integers.
+		return a == affinityBlob || a == affinityReal && (v.Real != 0 || !math.Signbit(v.Real))
+	case record.Text:
+		return a == affinityBlob || a == affinityText || !strings.ContainsAny(v.Data, "0123456789")
+	}
+	return false
+}

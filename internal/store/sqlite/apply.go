@@ -1,0 +1,226 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store"
+)
+
+const (
+	maxVersion = 1<<62 - 1 // versions beyond are forged
+	maxGaps    = 4096      // of one writer; a delivery that would make more is refused
+)
+
+// Apply implements [store.Store]. Its deliveries wait in one queue per writer,
+// which are served in turn, so a noisy writer delays only itself.
+func (db *DB) Apply(ctx context.Context, batch []record.Delivery) ([]store.Outcome, error) {
+	jobs := make([]*delivery, len(batch))
+	var err error
+	for i, d := range batch {
+		jobs[i] = &delivery{Delivery: d, done: make(chan struct{})}
+		if err = db.checkDelivery(d); err != nil {
+			jobs[i].out = store.Outcome{Status: store.Rejected, Err: err}
+			close(jobs[i].done)
+			db.metrics.deliveries.WithLabelValues("rejected").Inc()
+			continue
+		}
+		if err = db.remote.push(ctx, jobs[i]); err != nil {
+			jobs[i].err = err
+			close(jobs[i].done)
+		}
+	}
+	out := make([]store.Outcome, len(jobs))
+	err = nil
+	for i, j := range jobs {
+		// What is queued is decided whether or not the caller still waits, so
+		// wait for the loop: it ends every job, at the latest when it closes.
+		<-j.done
+		out[i] = j.out
+		err = errors.Join(err, j.err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// checkDelivery reports what is wrong with d whatever this node has.
+func (db *DB) checkDelivery(d record.Delivery) error {
+	switch {
+	case d.Writer.Node == "" || len(d.Writer.Node) > maxNode:
+		return fmt.Errorf("writer %v: bad node name", d.Writer)
+	case d.Writer.Boot > db.bootLimit():
+		return fmt.Errorf("writer %v: boot is beyond two years from now", d.Writer)
+	case d.Writer.Node == db.cfg.Node && d.Writer.Boot == db.bootLimit():
+		return fmt.Errorf("writer %v: no boot is left above it", d.Writer)
+	case d.Range.From == 0 || d.Range.To < d.Range.From || d.Range.To > maxVersion:
+		return fmt.Errorf("writer %v: bad range %d..%d", d.Writer, d.Range.From, d.Range.To)
+	}
+	next := d.Range.From
+	for _, c := range d.Changesets {
+		if c.Writer != d.Writer || c.Version < next || c.Version > d.Range.To {
+			return fmt.Errorf("changeset %v is outside of its delivery", c.Point())
+		}
+		next = c.Version + 1
+		if err := checkChangeset(c); err != nil {
+			return fmt.Errorf("changeset %v: %w", c.Point(), err)
+		}
+	}
+	return nil
+}
+
+func checkChangeset(c record.Changeset) error {
+	if len(c.Records) > record.MaxRecords {
+		return fmt.Errorf("%d records are over the cap of %d", len(c.Records), record.MaxRecords)
+	}
+	type id struct {
+		table record.TableID
+		key   record.Key
+	}
+	seen := make(map[id]bool, len(c.Records))
+	size := 0
+	for _, r := range c.Records {
+		if err := r.Check(); err != nil {
+			return err
+		}
+		if at := (id{r.Table, r.Key}); seen[at] {
+			return errors.New("two records of one key")
+		} else {
+			seen[at] = true
+		}
+		if size += len(r.Key) + len(r.Order) + len(r.Cells); size > record.MaxChangeset {
+			return fmt.Errorf("more than %d bytes", record.MaxChangeset)
+		}
+	}
+	return nil
+}
+
+// takeDelivery merges as much of d as the slice has time for, always whole
+// changesets, and reports whether it is done with it.
+func (w *work) takeDelivery(d *delivery, until func() bool) (bool, error) {
+	id, known := w.st.id(d.Writer)
+	var recv record.Received
+	if known {
+		recv = w.st.get(id).recv
+	}
+	if d.from == 0 {
+		d.from = d.Range.From
+	}
+	rest := record.Range{From: d.from, To: d.Range.To}
+	if recv.Covers(rest) {
+		if d.out.Status == 0 {
+			d.out.Status = store.Duplicate
+		}
+		return true, nil
+	}
+	if err := w.mayTake(d, recv.With(rest)); err != nil {
+		d.out = store.Outcome{Status: store.Rejected, Err: err}
+		return true, nil
+	}
+	if !known {
+		id = w.st.intern(d.Writer)
+	}
+	w.begin()
+	end, at := d.Range.To, record.Point{Writer: d.Writer, Version: d.Range.To}
+	for i := d.next; i < len(d.Changesets); i++ {
+		c := d.Changesets[i]
+		if !recv.Has(c.Version) {
+			if err := w.mergeAll(d, c, id); err != nil {
+				return false, err
+			}
+		}
+		if i+1 < len(d.Changesets) && until() {
+			end, d.next, d.from = c.Version, i+1, c.Version+1
+			at.Version = end
+			break
+		}
+	}
+	s := w.st.change(id)
+	s.recv = s.recv.With(record.Range{From: rest.From, To: end})
+	w.changed[id] = true
+	d.out.Status = store.Applied
+	return end == d.Range.To, w.enter(at, nil)
+}
+
+func (w *work) mergeAll(d *delivery, c record.Changeset, id int64) error {
+	for _, r := range c.Records {
+		o, err := w.offer(c, id, r)
+		if err != nil {
+			return fmt.Errorf("apply changeset %v: %w", c.Point(), err)
+		}
+		withheld, err := w.merge(o)
+		if err != nil {
+			return fmt.Errorf("apply changeset %v: %w", c.Point(), err)
+		}
+		if withheld {
+			d.out.Withheld++
+		}
+		w.st.records++
+	}
+	return nil
+}
+
+// mayTake refuses what this node knows to be forged, and meets a writer of its
+// own that it had not known of.
+func (w *work) mayTake(d *delivery, next record.Received) error {
+	if len(next.Gaps) > maxGaps {
+		return fmt.Errorf("writer %v: more than %d gaps", d.Writer, maxGaps)
+	}
+	self := w.st.get(w.st.self).writer
+	if d.Writer == self {
+		return fmt.Errorf("writer %v is this node's own and never wrote version %d", d.Writer, d.Range.To)
+	}
+	return nil
+}
+
+// slice merges deliveries for about sliceTime in one transaction that does not
+// wait for the disk.
+func (db *DB) slice() {
+	start := time.Now()
+	until := func() bool {
+		d := time.Since(start)
+		return d >= sliceTime || d >= sliceTime/4 && len(db.local) > 0
+	}
+	if err := db.metOwnTail(); err != nil {
+		db.remote.failAll(err)
+		return
+	}
+	var finished []*delivery
+	var taken []*delivery
+	err := db.transaction(false, func(w *work) error {
+		for {
+			d := db.remote.pop()
+			if d == nil {
+				return nil
+			}
+			taken = append(taken, d)
+			done, err := w.takeDelivery(d, until)
+			if err != nil {
+				return err
+			}
+			if done {
+				finished = append(finished, d)
+			} else {
+				db.remote.unpop(d)
+			}
+			if until() {
+				return nil
+			}
+		}
+	})
+	if err != nil {
+		// All of the slice is undone: nobody may take its outcome for true.
+		db.remote.fail(taken, err)
+		return
+	}
+	for _, d := range finished {
+		db.metrics.deliveries.WithLabelValues(statusLabel(d.out.Status)).Inc()
+		close(d.done)
+		db.remote.leave()
+	}
+	db.metrics.slices.Observe(time.Since(start).Seconds())
+}

@@ -1,0 +1,199 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+
+	"github.com/mattn/go-sqlite3"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+)
+
+// conn is one SQLite connection, used by one goroutine at a time. It keeps the
+// statements that the engine itself runs; their number is bounded by the
+// schema. The driver is used without database/sql: one owner per connection is
+// the rule here, and values must come out as they are stored.
+type conn struct {
+	c     *sqlite3.SQLiteConn
+	stmts map[string]*statement
+	guard *guard // nil for a connection that runs no statements of users
+}
+
+type statement struct {
+	s    *sqlite3.SQLiteStmt
+	busy bool // its rows are being read
+}
+
+// openConn opens path; mode is rwc, rw or ro.
+func openConn(path, mode string) (*conn, error) {
+	return openDSN((&url.URL{Scheme: "file", Path: path, RawQuery: "mode=" + mode + "&_busy_timeout=5000"}).String())
+}
+
+func openDSN(dsn string) (*conn, error) {
+	dc, err := (&sqlite3.SQLiteDriver{}).Open(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{c: dc.(*sqlite3.SQLiteConn), stmts: map[string]*statement{}}, nil
+}
+
+func (c *conn) close() error {
+	for _, s := range c.stmts {
+		_ = s.s.Close()
+	}
+	return c.c.Close()
+}
+
+// script runs statements without arguments or results.
+func (c *conn) script(sql string) error {
+	_, err := c.c.Exec(sql, nil)
+	return err
+}
+
+func (c *conn) prepare(sql string) (*sqlite3.SQLiteStmt, error) {
+	s, err := c.c.Prepare(sql)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %q: %w", sql, err)
+	}
+	return s.(*sqlite3.SQLiteStmt), nil
+}
+
+// exec runs one kept statement.
+func (c *conn) exec(sql string, args ...driver.Value) error {
+	s := c.stmts[sql]
+	if s == nil {
+		p, err := c.prepare(sql)
+		if err != nil {
+			return err
+		}
+		s = &statement{s: p}
+		c.stmts[sql] = s
+	}
+	_, err := s.s.Exec(args)
+	return err
+}
+
+// rows runs one kept statement and calls fn for each row, which fn may keep.
+// fn may run the same statement again.
+func (c *conn) rows(ctx context.Context, sql string, args []driver.Value, fn func([]record.Value) error) error {
+	s := c.stmts[sql]
+	if s == nil || s.busy {
+		p, err := c.prepare(sql)
+		if err != nil {
+			return err
+		}
+		if s != nil {
+			defer p.Close()
+			return readRows(ctx, p, args, nil, fn)
+		}
+		s = &statement{s: p}
+		c.stmts[sql] = s
+	}
+	s.busy = true
+	defer func() { s.busy = false }()
+	return readRows(ctx, s.s, args, nil, fn)
+}
+
+// row runs a kept statement that gives at most one row; nil if it gives none.
+func (c *conn) row(sql string, args ...driver.Value) ([]record.Value, error) {
+	var out []record.Value
+	err := c.rows(context.Background(), sql, args, func(r []record.Value) error {
+		out = r
+		return nil
+	})
+	return out, err
+}
+
+// readRows runs s. If columns is not nil it gets the column names before any
+// row.
+func readRows(ctx context.Context, s *sqlite3.SQLiteStmt, args []driver.Value, columns func([]string) error, fn func([]record.Value) error) error {
+	named := make([]driver.NamedValue, len(args))
+	for i, a := range args {
+		named[i] = driver.NamedValue{Ordinal: i + 1, Value: a}
+	}
+	dr, err := s.QueryContext(ctx, named)
+	if err != nil {
+		return err
+	}
+	defer dr.Close()
+	rows := dr.(*sqlite3.SQLiteRows)
+	names := rows.Columns()
+	if columns != nil {
+		if err := columns(names); err != nil {
+			return err
+		}
+	}
+	// The driver makes times and booleans of columns declared so, and decides
+	// by this very slice. Empty, every value comes out as it is stored.
+	clear(rows.DeclTypes())
+	dest := make([]driver.Value, len(names))
+	for {
+		err := rows.Next(dest)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		out := make([]record.Value, len(dest))
+		for i, v := range dest {
+			if out[i], err = fromDriver(v); err != nil {
+				return err
+			}
+		}
+		if err := fn(out); err != nil {
+			return err
+		}
+	}
+}
+
+func fromDriver(v driver.Value) (record.Value, error) {
+	switch v := v.(type) {
+	case nil:
+		return record.Value{}, nil
+	case int64:
+		return record.Value{Type: record.Integer, Int: v}, nil
+	case float64:
+		return record.Value{Type: record.Real, Real: v}, nil
+	case string:
+		return record.Value{Type: record.Text, Data: v}, nil
+	case []byte:
+		return record.Value{Type: record.Blob, Data: string(v)}, nil
+	}
+	return record.Value{}, fmt.Errorf("driver gave a %T", v)
+}
+
+func toDriver(vals []record.Value) []driver.Value {
+	return appendDriver(make([]driver.Value, 0, len(vals)+8), vals)
+}
+
+func appendDriver(out []driver.Value, vals []record.Value) []driver.Value {
+	for _, v := range vals {
+		out = append(out, v.Any())
+	}
+	return out
+}
+
+// recordsFault reports whether err says that SQLite refuses the row, and not
+// that it cannot work: full disk, I/O, memory, corruption, interruption.
+func recordsFault(err error) bool {
+	var e sqlite3.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case sqlite3.ErrConstraint, sqlite3.ErrMismatch, sqlite3.ErrTooBig, sqlite3.ErrError:
+		return true
+	}
+	return false
+}
+
+// damaged reports whether err says that the file is not a sound database.
+func damaged(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && (e.Code == sqlite3.ErrNotADB || e.Code == sqlite3.ErrCorrupt)
+}

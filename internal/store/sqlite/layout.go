@@ -1,0 +1,258 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/firebreak-dev/firebreak/internal/hlc"
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/schema"
+)
+
+// format counts the layouts of the engine's tables.
+const format = 1
+
+const identityTable = `CREATE TABLE IF NOT EXISTS _fb_local_identity (
+	one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL, fleet TEXT NOT NULL,
+	cluster TEXT NOT NULL, lane TEXT NOT NULL, node TEXT NOT NULL) STRICT`
+
+var engineTables = []string{
+	identityTable,
+	`CREATE TABLE IF NOT EXISTS _fb_writers (
+		id INTEGER PRIMARY KEY, node TEXT NOT NULL, boot INTEGER NOT NULL, bits INTEGER NOT NULL,
+		received BLOB NOT NULL, owned BLOB NOT NULL, shared BLOB NOT NULL, ranked BLOB NOT NULL,
+		UNIQUE (node, boot, bits)) STRICT`,
+	// Foreign is 1 for records that are not in the name of their writer's
+	// node: each is kept by its own rank. Of the others there is one per key.
+	`CREATE TABLE IF NOT EXISTS _fb_withheld (
+		tbl INTEGER NOT NULL, key BLOB NOT NULL, foreign_w INTEGER NOT NULL, foreign_v INTEGER NOT NULL,
+		w INTEGER NOT NULL, v INTEGER NOT NULL, wall INTEGER NOT NULL, kind INTEGER NOT NULL, ord BLOB NOT NULL,
+		del INTEGER NOT NULL, hash BLOB NOT NULL, cells BLOB NOT NULL,
+		reason TEXT NOT NULL, detail TEXT NOT NULL, since INTEGER NOT NULL,
+		PRIMARY KEY (tbl, key, foreign_w, foreign_v)) STRICT, WITHOUT ROWID`,
+	`CREATE INDEX IF NOT EXISTS _fb_withheld_by_writer ON _fb_withheld (w, v)`,
+	`CREATE TABLE IF NOT EXISTS _fb_evicted (node TEXT PRIMARY KEY, boot INTEGER NOT NULL) STRICT, WITHOUT ROWID`,
+	`CREATE TABLE IF NOT EXISTS _fb_local_values (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID`,
+	`CREATE TABLE IF NOT EXISTS _fb_local_boots (
+		id INTEGER PRIMARY KEY, boot INTEGER NOT NULL, bits INTEGER NOT NULL, start INTEGER NOT NULL) STRICT`,
+	`CREATE TABLE IF NOT EXISTS _fb_local_feed (
+		sequence INTEGER PRIMARY KEY, w INTEGER NOT NULL, v INTEGER NOT NULL,
+		writers BLOB NOT NULL, keys BLOB NOT NULL) STRICT`,
+}
+
+// Names in _fb_local_values.
+const (
+	valueStamp = "stamp" // largest stamp given or made visible
+	valueClean = "clean" // 1 after a clean close
+)
+
+const (
+	sqlPutWriter = `INSERT INTO _fb_writers (id, node, boot, bits, received, owned, shared, ranked) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET received = excluded.received, owned = excluded.owned, shared = excluded.shared, ranked = excluded.ranked`
+	sqlWriters  = `SELECT id, node, boot, bits, received, owned, shared, ranked FROM _fb_writers ORDER BY id`
+	sqlPutValue = `INSERT INTO _fb_local_values (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
+	sqlValue    = `SELECT value FROM _fb_local_values WHERE name = ?`
+	sqlPutEvict = `INSERT INTO _fb_evicted (node, boot) VALUES (?, ?) ON CONFLICT (node) DO UPDATE SET boot = excluded.boot`
+)
+
+// ErrInUse says that another process, or this one, has the database open.
+var ErrInUse = errors.New("database is in use")
+
+// ErrForeign says that the file belongs to somebody else, or is something else.
+var ErrForeign = errors.New("not this node's database")
+
+// checkIdentity claims a new file, and refuses one that is not cfg's.
+func checkIdentity(c *conn, cfg Config) error {
+	n, err := c.row(`SELECT count(*), sum(name = '_fb_local_identity') FROM sqlite_schema`)
+	if err != nil {
+		return err
+	}
+	if n[0].Int > 0 && n[1].Int == 0 {
+		return fmt.Errorf("%w: it is an SQLite database of another program", ErrForeign)
+	}
+	if n[0].Int == 0 {
+		if err := c.script("BEGIN IMMEDIATE;" + identityTable); err != nil {
+			return err
+		}
+		err := c.exec(`INSERT INTO _fb_local_identity VALUES (1, ?, ?, ?, ?, ?)`, int64(format), cfg.Fleet, cfg.Cluster, cfg.Lane, string(cfg.Node))
+		if err != nil {
+			return errors.Join(err, c.script("ROLLBACK"))
+		}
+		return c.script("COMMIT")
+	}
+	id, err := c.row(`SELECT format, fleet, cluster, lane, node FROM _fb_local_identity`)
+	if err != nil {
+		return err
+	}
+	if id == nil {
+		return fmt.Errorf("%w: it does not say whose it is", ErrForeign)
+	}
+	if id[0].Int != format {
+		return fmt.Errorf("%w: its layout is number %d, this program knows %d", ErrForeign, id[0].Int, format)
+	}
+	for i, w := range []struct{ what, want string }{
+		{"fleet", cfg.Fleet}, {"cluster", cfg.Cluster}, {"lane", cfg.Lane}, {"node", string(cfg.Node)},
+	} {
+		if got := id[i+1].Data; got != w.want {
+			return fmt.Errorf("%w: it is of %s %q, wanted %q", ErrForeign, w.what, got, w.want)
+		}
+	}
+	return nil
+}
+
+// createTables makes what is missing, and adds columns that have come.
+func createTables(c *conn, tables []*table, views []string) error {
+	for _, sql := range engineTables {
+		if err := c.script(sql); err != nil {
+			return err
+		}
+	}
+	for _, t := range tables {
+		if err := createTable(c, t); err != nil {
+			return fmt.Errorf("table %s: %w", t.Name, err)
+		}
+	}
+	return createViews(c, views)
+}
+
+func createTable(c *conn, t *table) error {
+	have := map[string]string{}
+	err := c.rows(context.Background(), `SELECT name, type FROM pragma_table_xinfo(?)`, []driver.Value{t.Name}, func(r []record.Value) error {
+		have[r[0].Data] = strings.ToUpper(r[1].Data)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(have) == 0 {
+		if err := c.script(t.SQL()); err != nil {
+			return err
+		}
+	} else if err := alterTable(c, t, have); err != nil {
+		return err
+	}
+	if t.Kind == 0 {
+		return nil
+	}
+	// Triggers name the columns: make them anew.
+	for _, op := range []string{"insert", "update", "delete"} {
+		if err := c.script("DROP TRIGGER IF EXISTS " + schema.Quote("_fb_on_"+op+"_"+t.Name)); err != nil {
+			return err
+		}
+	}
+	for _, sql := range t.ddl() {
+		if err := c.script(sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func alterTable(c *conn, t *table, have map[string]string) error {
+	for name := range have {
+		if t.Index(name) < 0 {
+			return fmt.Errorf("the file has column %s, the schema has not", name)
+		}
+	}
+	for _, k := range slices.Concat(t.Key, t.Columns) {
+		got, ok := have[k.Name]
+		if ok && got != k.Type {
+			return fmt.Errorf("column %s is %s in the file and %s in the schema", k.Name, got, k.Type)
+		}
+		if ok {
+			continue
+		}
+		if k.Expr != "" || k.NotNull && k.Default.Type == record.Null || slices.ContainsFunc(t.Key, func(x schema.Column) bool { return x.Name == k.Name }) {
+			return fmt.Errorf("column %s cannot be added: it needs a constant default or no NOT NULL", k.Name)
+		}
+		// The definition as SQL() writes it, without a table around it.
+		def := strings.TrimSuffix(strings.TrimPrefix(schema.Table{Name: "x", Columns: []schema.Column{k}}.SQL(), `CREATE TABLE "x" (`), `, PRIMARY KEY ()) WITHOUT ROWID`)
+		if err := c.script(fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s", schema.Quote(t.Name), def)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// createViews drops every view and makes those of now.
+func createViews(c *conn, views []string) error {
+	var old []string
+	err := c.rows(context.Background(), `SELECT name FROM sqlite_schema WHERE type = 'view'`, nil, func(r []record.Value) error {
+		old = append(old, r[0].Data)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
+		if err := c.script("DROP VIEW " + schema.Quote(name)); err != nil {
+			return err
+		}
+	}
+	for _, v := range views {
+		if err := c.script(v); err != nil {
+			return fmt.Errorf("view: %w", err)
+		}
+	}
+	return nil
+}
+
+// loadState reads what a former process left.
+func loadState(c *conn) (*state, error) {
+	st := newState()
+	err := readWriters(c, func(w *writerState) {
+		st.writers[w.id], st.ids[w.writer] = w, w.id
+		st.lastID = max(st.lastID, w.id)
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = c.rows(context.Background(), `SELECT node, boot FROM _fb_evicted`, nil, func(r []record.Value) error {
+		st.evicted[record.Node(r[0].Data)] = uint64(r[1].Int)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	held, err := c.row(`SELECT count(*), coalesce(sum(reason = 'clock'), 0) FROM _fb_withheld`)
+	if err != nil {
+		return nil, err
+	}
+	st.withheld, st.ahead = held[0].Int, held[1].Int
+	if v, err := c.row(sqlValue, valueStamp); err != nil {
+		return nil, err
+	} else if v != nil {
+		st.clock.Restore(hlc.Timestamp(v[0].Int))
+	}
+	return st, loadLine(c, st)
+}
+
+func readWriters(c *conn, fn func(*writerState)) error {
+	return c.rows(context.Background(), sqlWriters, nil, func(r []record.Value) error {
+		w := &writerState{id: r[0].Int, writer: record.Writer{Node: record.Node(r[1].Data), Boot: uint64(r[2].Int), Bits: uint64(r[3].Int)}}
+		var rest []byte
+		var err error
+		if w.recv, rest, err = record.ReadReceived([]byte(r[4].Data)); err != nil || len(rest) > 0 {
+			return fmt.Errorf("received set of %v is damaged: %w", w.writer, err)
+		}
+		for i := range w.prints {
+			b := []byte(r[5+i].Data)
+			if len(b) != 16 {
+				return fmt.Errorf("fingerprint of %v is damaged", w.writer)
+			}
+			w.prints[i] = record.Fingerprint{Hi: binary.BigEndian.Uint64(b), Lo: binary.BigEndian.Uint64(b[8:])}
+		}
+		fn(w)
+		return nil
+	})
+}
+
+func putWriter(c *conn, w *writerState) error {
+	return c.exec(sqlPutWriter, w.id, string(w.writer.Node), int64(w.writer.Boot), int64(w.writer.Bits),
+		record.AppendReceived(nil, w.recv), w.prints[0].Append(nil), w.prints[1].Append(nil), w.prints[2].Append(nil))
+}

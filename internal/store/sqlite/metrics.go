@@ -1,0 +1,106 @@
+package sqlite
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/firebreak-dev/firebreak/internal/store"
+)
+
+// metrics are a database's own. Lanes share a registry, so each carries its
+// lane as a constant label.
+type metrics struct {
+	reg         prometheus.Registerer
+	all         []prometheus.Collector
+	registered  bool
+	local       *prometheus.CounterVec
+	deliveries  *prometheus.CounterVec
+	commits     prometheus.Histogram
+	slices      prometheus.Histogram
+	checkpoints prometheus.Counter
+	queries     *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer, db *DB) *metrics {
+	labels := prometheus.Labels{"lane": db.cfg.Lane}
+	name := func(n, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "firebreak", Subsystem: "store", Name: n, Help: help, ConstLabels: labels}
+	}
+	histogram := func(n, help string) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "firebreak", Subsystem: "store", Name: n, Help: help, ConstLabels: labels,
+			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 14),
+		})
+	}
+	m := &metrics{
+		reg:         reg,
+		local:       prometheus.NewCounterVec(prometheus.CounterOpts(name("local_writes_total", "Local transactions, by outcome.")), []string{"outcome"}),
+		deliveries:  prometheus.NewCounterVec(prometheus.CounterOpts(name("deliveries_total", "Deliveries from peers, by outcome.")), []string{"outcome"}),
+		commits:     histogram("local_commit_seconds", "Time of a group of local writes, commit included."),
+		slices:      histogram("apply_slice_seconds", "Time of a slice of peers' records, commit included."),
+		checkpoints: prometheus.NewCounter(prometheus.CounterOpts(name("wal_checkpoints_total", "WAL checkpoints run."))),
+		queries:     prometheus.NewCounterVec(prometheus.CounterOpts(name("queries_total", "Read-only statements, by outcome.")), []string{"outcome"}),
+	}
+	gauge := func(n, help string, fn func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(name(n, help)), fn)
+	}
+	m.all = []prometheus.Collector{
+		m.local, m.deliveries, m.commits, m.slices, m.checkpoints, m.queries,
+		gauge("withheld_records", "Records received and not visible.", func() float64 { return float64(db.held.Load()) }),
+		gauge("wal_bytes", "Size of the write-ahead log.", func() float64 {
+			if db.wal == nil {
+				return 0
+			}
+			return float64(db.wal.size())
+		}),
+		gauge("apply_queue", "Deliveries that wait.", func() float64 { return float64(db.remote.length()) }),
+	}
+	return m
+}
+
+// register makes the metrics visible. Two databases of one lane need
+// registries of their own.
+func (m *metrics) register() error {
+	if m.reg == nil {
+		return nil
+	}
+	for i, c := range m.all {
+		if err := m.reg.Register(c); err != nil {
+			m.all = m.all[:i]
+			m.unregister()
+			return fmt.Errorf("metrics: %w", err)
+		}
+		m.registered = true
+	}
+	return nil
+}
+
+func (m *metrics) unregister() {
+	if m.registered {
+		for _, c := range m.all {
+			m.reg.Unregister(c)
+		}
+	}
+	m.registered = false
+}
+
+func outcomeLabel(l *localWrite) string {
+	switch {
+	case l.err != nil:
+		return "refused"
+	case l.commit.Records == 0:
+		return "unchanged"
+	}
+	return "committed"
+}
+
+func statusLabel(s store.Status) string {
+	switch s {
+	case store.Applied:
+		return "applied"
+	case store.Duplicate:
+		return "duplicate"
+	}
+	return "rejected"
+}

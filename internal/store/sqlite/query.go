@@ -1,0 +1,120 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store"
+)
+
+// Query is one read-only statement.
+type Query struct {
+	SQL     string
+	Args    []record.Value
+	MaxRows int           // cut the answer there; zero, or more than the store's limit: its limit, beyond which the query is refused
+	Timeout time.Duration // zero, or more than the store's limit: its limit
+}
+
+// Result says what a query gave.
+type Result struct {
+	Rows      int
+	Bytes     int
+	Truncated bool // MaxRows cut it
+}
+
+// LimitError says that a read was ended because it cost too much.
+type LimitError struct {
+	What  string // "rows", "bytes" or "time"
+	Limit string
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("query was ended: over the limit of %s (%s)", e.Limit, e.What)
+}
+
+var errCut = errors.New("cut")
+
+// Query runs one read-only statement from one moment's view of the database.
+// The first call of row brings the column names and a nil row. Values come as
+// they are stored. What writes, attaches, loads, or reads what is the node's
+// own is refused by name; what takes too long, or ctx, interrupts it.
+func (db *DB) Query(ctx context.Context, q Query, row func(columns []string, r store.Row) error) (Result, error) {
+	res, err := db.query(ctx, q, row)
+	label := "answered"
+	if err != nil {
+		label = "refused"
+		err = fmt.Errorf("query: %w", err)
+	}
+	db.metrics.queries.WithLabelValues(label).Inc()
+	return res, err
+}
+
+func (db *DB) query(ctx context.Context, q Query, row func([]string, store.Row) error) (Result, error) {
+	limit := db.cfg.Limits
+	if q.Timeout > 0 {
+		limit.Time = min(limit.Time, q.Timeout)
+	}
+	cut := q.MaxRows > 0 && q.MaxRows <= limit.Rows
+	if cut {
+		limit.Rows = q.MaxRows
+	}
+	outer := ctx
+	ctx, stop := context.WithTimeout(ctx, limit.Time)
+	defer stop()
+	done, err := db.readers.add(stop)
+	if err != nil {
+		return Result{}, err
+	}
+	defer done()
+	c, err := db.users.get(ctx)
+	if err != nil {
+		return Result{}, tooLong(outer, err, limit)
+	}
+	defer db.users.put(c)
+	s, err := c.prepareUser(q.SQL, len(q.Args), "SELECT", "WITH", "VALUES", "EXPLAIN", "PRAGMA")
+	if err != nil {
+		return Result{}, err
+	}
+	defer s.Close()
+	if !s.Readonly() {
+		return Result{}, errors.New("statement writes, and this is a read")
+	}
+	var res Result
+	var columns []string
+	err = readRows(ctx, s, toDriver(q.Args), func(names []string) error {
+		columns = append(columns, names...)
+		return row(columns, nil)
+	}, func(r []record.Value) error {
+		if res.Rows == limit.Rows {
+			if cut {
+				res.Truncated = true
+				return errCut
+			}
+			return &LimitError{"rows", fmt.Sprint(limit.Rows)}
+		}
+		for _, v := range r {
+			res.Bytes += 8 + len(v.Data)
+		}
+		if res.Bytes > limit.Bytes {
+			return &LimitError{"bytes", fmt.Sprint(limit.Bytes)}
+		}
+		res.Rows++
+		return row(columns, r)
+	})
+	if errors.Is(err, errCut) {
+		err = nil
+	}
+	return res, tooLong(outer, err, limit)
+}
+
+// tooLong names the limit if it was that which ended a query, and not the
+// caller.
+func tooLong(caller context.Context, err error, l Limits) error {
+	if errors.Is(err, context.DeadlineExceeded) && caller.Err() == nil {
+		return &LimitError{"time", l.Time.String()}
+	}
+	return err
+}

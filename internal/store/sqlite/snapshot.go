@@ -1,0 +1,166 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store"
+)
+
+// snapshot is one read transaction. It ends by itself when it has held the log
+// for too long.
+type snapshot struct {
+	db       *DB
+	pos      store.Position
+	hasher   *record.Hasher
+	timer    *time.Timer
+	deadline time.Time
+	done     func() // tells the store that it is over
+	byID     map[int64]*writerState
+	byName   map[record.Writer]int64
+
+	turn chan struct{} // of size 1: held by who uses what follows
+	c    *conn         // nil once it is over
+	why  error         // of its end
+}
+
+var errExpired = errors.New("snapshot held the log for too long and was ended")
+
+// Snapshot implements [store.Store].
+func (db *DB) Snapshot(ctx context.Context) (store.Snapshot, error) {
+	s, err := db.snapshot(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	return s, nil
+}
+
+func (db *DB) snapshot(ctx context.Context) (*snapshot, error) {
+	c, err := db.inside.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &snapshot{
+		db: db, c: c, turn: make(chan struct{}, 1), deadline: time.Now().Add(db.cfg.Limits.Pin),
+		hasher: record.NewHasher(db.cfg.Fleet, db.cfg.Cluster),
+		byID:   map[int64]*writerState{}, byName: map[record.Writer]int64{},
+	}
+	if err := s.begin(); err != nil {
+		s.end(err)
+		return nil, err
+	}
+	if s.done, err = db.readers.add(func() { s.end(store.ErrClosed) }); err != nil {
+		s.end(err)
+		return nil, err
+	}
+	s.timer = time.AfterFunc(db.cfg.Limits.Pin, func() { s.end(errExpired) })
+	return s, nil
+}
+
+func (s *snapshot) begin() error {
+	if err := s.c.script("BEGIN"); err != nil {
+		return err
+	}
+	st := newState()
+	if err := loadLine(s.c, st); err != nil {
+		return err
+	}
+	b := st.boots[len(st.boots)-1]
+	s.pos = store.Position{Node: s.db.cfg.Node, Boot: b.boot, Bits: b.bits, Sequence: st.sequence}
+	return readWriters(s.c, func(w *writerState) { s.byID[w.id], s.byName[w.writer] = w, w.id })
+}
+
+// use runs fn with the connection, alone.
+func (s *snapshot) use(fn func(ctx context.Context, c *conn) error) error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	if s.c == nil {
+		return s.why
+	}
+	ctx, stop := context.WithDeadline(context.Background(), s.deadline)
+	defer stop()
+	err := fn(ctx, s.c)
+	if err != nil && ctx.Err() != nil {
+		return errExpired
+	}
+	return err
+}
+
+// end ends the transaction, after the call that is using it.
+func (s *snapshot) end(why error) {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	if s.c == nil {
+		return
+	}
+	c := s.c
+	s.c, s.why = nil, why
+	if why == errExpired {
+		s.db.cfg.Logger.Warn("snapshot ended", "err", why, "after", s.db.cfg.Limits.Pin)
+	}
+	if !c.c.AutoCommit() {
+		_ = c.script("ROLLBACK") // of a reader: there is nothing to lose
+	}
+	s.db.inside.put(c)
+}
+
+func (s *snapshot) Close() error {
+	s.timer.Stop()
+	s.done()
+	s.end(store.ErrClosed)
+	return nil
+}
+
+func (s *snapshot) Position() store.Position { return s.pos }
+
+func (s *snapshot) point(id int64, v record.Version) record.Point {
+	if w := s.byID[id]; w != nil {
+		return record.Point{Writer: w.writer, Version: v}
+	}
+	return record.Point{}
+}
+
+func (s *snapshot) Writers() ([]store.WriterState, error) {
+	var out []store.WriterState
+	err := s.use(func(context.Context, *conn) error {
+		for _, w := range s.byID {
+			if w.recv.Head > 0 {
+				out = append(out, w.public())
+			}
+		}
+		sortStates(out)
+		return nil
+	})
+	return out, err
+}
+
+func (s *snapshot) Scan(name string, key []record.Value, fn func(store.Row, record.Point, int64) error) error {
+	t := s.db.byName[name]
+	if t == nil || t.Kind == 0 {
+		return fmt.Errorf("table %s is unknown", name)
+	}
+	if len(key) > len(t.Key) {
+		return fmt.Errorf("table %s: prefix of %d values, the key has %d", name, len(key), len(t.Key))
+	}
+	return s.use(func(ctx context.Context, c *conn) error {
+		return c.rows(ctx, t.scan(len(key), true), toDriver(key), func(r []record.Value) error {
+			side := readSide(r)
+			return fn(store.Row(r[sideWidth:]), s.point(side.writer, side.version), side.wall)
+		})
+	})
+}
+
+func (s *snapshot) Withheld() ([]store.Withheld, error) {
+	var out []store.Withheld
+	err := s.use(func(ctx context.Context, c *conn) error {
+		return c.rows(ctx, sqlHeldAll, nil, func(r []record.Value) error {
+			h := readHeld(r)
+			out = append(out, s.db.withheldOf(h, s.point(h.writer, h.version)))
+			return nil
+		})
+	})
+	return out, err
+}

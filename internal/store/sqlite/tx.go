@@ -1,0 +1,108 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/schema"
+	"github.com/firebreak-dev/firebreak/internal/store"
+)
+
+// tx is a local write in hand. It goes by SQL, so its rows are captured by the
+// same triggers as any statement's.
+type tx struct {
+	db   *DB
+	c    *conn
+	done bool
+}
+
+func (x *tx) table(name string, width, least, most int) (*table, error) {
+	t := x.db.byName[name]
+	switch {
+	case x.done:
+		return nil, fmt.Errorf("table %s: transaction is over", name)
+	case t == nil:
+		return nil, fmt.Errorf("table %s is unknown", name)
+	}
+	if most < 0 {
+		most = len(t.Key)
+	}
+	if least < 0 {
+		least = len(t.Key)
+	}
+	if most == 0 {
+		least, most = t.Width(), t.Width()
+	}
+	if width < least || width > most {
+		return nil, fmt.Errorf("table %s: %d values, want %d", name, width, most)
+	}
+	return t, nil
+}
+
+func (x *tx) Get(name string, key ...record.Value) (store.Row, bool, error) {
+	t, err := x.table(name, len(key), -1, -1)
+	if err != nil {
+		return nil, false, err
+	}
+	row, err := x.c.row(t.getRow, toDriver(key)...)
+	return row, row != nil, err
+}
+
+// Scan reads all rows before the first call of fn, so fn may change them.
+func (x *tx) Scan(name string, key []record.Value, fn func(store.Row) error) error {
+	t, err := x.table(name, len(key), 0, -1)
+	if err != nil {
+		return err
+	}
+	var rows []store.Row
+	err = x.c.rows(context.Background(), t.scan(len(key), false), toDriver(key), func(r []record.Value) error {
+		rows = append(rows, r)
+		return nil
+	})
+	for _, r := range rows {
+		if err != nil {
+			break
+		}
+		err = fn(r)
+	}
+	return err
+}
+
+func (x *tx) Put(name string, row store.Row) error {
+	t, err := x.table(name, len(row), 0, 0)
+	if err != nil {
+		return err
+	}
+	if err := x.c.exec(t.upsert, toDriver(row)...); err != nil {
+		return fmt.Errorf("table %s: put %v: %w", name, row[:len(t.Key)], err)
+	}
+	return nil
+}
+
+func (x *tx) Delete(name string, key ...record.Value) error {
+	t, err := x.table(name, len(key), -1, -1)
+	if err != nil {
+		return err
+	}
+	if err := x.c.exec(t.remove, toDriver(key)...); err != nil {
+		return fmt.Errorf("table %s: delete %v: %w", name, key, err)
+	}
+	return nil
+}
+
+// upsertSQL writes a whole row by the key, and keeps what it has of columns
+// that are not known here.
+func upsertSQL(s schema.Table) string {
+	cols := quoteAll(s.Names())
+	sql := fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s) ON CONFLICT DO ", schema.Quote(s.Name), list(cols), marks(len(cols)))
+	rest := slices.Clone(cols[len(s.Key):])
+	if len(rest) == 0 {
+		return sql + "NOTHING"
+	}
+	for i, c := range rest {
+		rest[i] = c + " = excluded." + c
+	}
+	return sql + "UPDATE SET " + list(rest)
+}

@@ -1,0 +1,188 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+	"encoding/binary"
+	"slices"
+
+	"github.com/firebreak-dev/firebreak/internal/hlc"
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store"
+)
+
+// work is one SQL transaction or savepoint of the writing goroutine.
+type work struct {
+	db *DB
+	c  *conn
+	st *state
+
+	// Of the feed entry in hand.
+	changed map[int64]bool // writers
+	changes []store.Change
+}
+
+// standing is the record that is kept for a key: by a table's bookkeeping, or
+// withheld beside it.
+type standing struct {
+	writer  int64
+	version record.Version
+	wall    int64
+	order   string
+	deleted bool
+	hash    record.Hash
+	more    []byte    // cells of unknown columns, canonical
+	row     store.Row // what the table shows, if it was read
+	reason  store.Reason
+}
+
+func readSide(r []record.Value) *standing {
+	s := &standing{
+		writer: r[sideWriter].Int, version: record.Version(r[sideVersion].Int), wall: r[sideWall].Int,
+		order: r[sideOrder].Data, deleted: r[sideDeleted].Int != 0,
+	}
+	copy(s.hash[:], r[sideHash].Data)
+	if m := r[sideMore].Data; m != "" {
+		s.more = []byte(m)
+	}
+	return s
+}
+
+// shown returns what t keeps for key, with its row; nil if it never had one.
+func (w *work) shown(t *table, key []record.Value) (*standing, error) {
+	r, err := w.c.row(t.getBoth, toDriver(key)...)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	s := readSide(r)
+	if !s.deleted {
+		s.row = store.Row(r[sideWidth:])
+	}
+	return s, nil
+}
+
+// rank is the rank of s, of a table of kind.
+func (w *work) rank(kind record.Kind, s *standing) record.Rank {
+	if s == nil {
+		return ""
+	}
+	return record.Record{Kind: kind, Order: s.order}.Rank(w.st.point(s.writer, s.version))
+}
+
+// top is the higher of what is shown and what is withheld: the one that
+// fingerprints count.
+func (w *work) top(kind record.Kind, shown, held *standing) *standing {
+	if w.rank(kind, held) > w.rank(kind, shown) {
+		return held
+	}
+	return shown
+}
+
+// retop moves a key's place in the fingerprints from one record to another.
+func (w *work) retop(kind record.Kind, before, after *standing) {
+	if before == after {
+		return
+	}
+	for _, s := range []struct {
+		*standing
+		in bool
+	}{{before, false}, {after, true}} {
+		if s.standing != nil && !s.deleted {
+			w.st.count(s.writer, kind, s.hash, s.in)
+			w.changed[s.writer] = true
+		}
+	}
+}
+
+func (w *work) putSide(t *table, key []record.Value, s *standing) error {
+	args := make([]driver.Value, 0, sideWidth+len(key))
+	args = append(args, s.writer, int64(s.version), s.wall, blobOrNull(s.order), s.deleted, s.hash[:], blobOrNull(string(s.more)))
+	return w.c.exec(t.putSide, appendDriver(args, key)...)
+}
+
+func blobOrNull(s string) driver.Value {
+	if s == "" {
+		return nil
+	}
+	return []byte(s)
+}
+
+// putRow makes the table show row, or nothing.
+func (w *work) putRow(t *table, key []record.Value, old, row store.Row) error {
+	switch {
+	case row == nil && old == nil:
+		return nil
+	case row == nil:
+		return w.c.exec(t.remove, toDriver(key)...)
+	case old == nil:
+		return w.c.exec(t.insert, toDriver(row)...)
+	case t.update == "":
+		return nil
+	}
+	return w.c.exec(t.update, appendDriver(toDriver(row[len(key):]), key)...)
+}
+
+// note takes down a change of what is shown.
+func (w *work) note(t *table, key record.Key, old store.Row, s *standing) {
+	if old == nil && s.row == nil {
+		return
+	}
+	w.changes = append(w.changes, store.Change{
+		Table: t.Name, Key: key, Old: old, New: s.row, OldKnown: true,
+		Point: w.st.point(s.writer, s.version), Wall: s.wall,
+	})
+}
+
+// begin starts a feed entry.
+func (w *work) begin() { w.changed, w.changes = map[int64]bool{}, nil }
+
+// enter writes the feed entry in hand.
+func (w *work) enter(at record.Point, local *record.Changeset) error {
+	ids := make([]int64, 0, len(w.changed))
+	for id := range w.changed {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	w.st.sequence++
+	e := store.Entry{Position: w.st.position(), Point: at, Local: local, Changes: w.changes}
+	var writers, keys []byte
+	for _, id := range ids {
+		e.States = append(e.States, w.st.get(id).public())
+		writers = binary.AppendVarint(writers, id)
+	}
+	for _, c := range w.changes {
+		keys = appendBytes(appendBytes(keys, c.Table), string(c.Key))
+	}
+	w.st.entries = append(w.st.entries, e)
+	id, _ := w.st.id(at.Writer)
+	return w.c.exec(`INSERT INTO _fb_local_feed (sequence, w, v, writers, keys) VALUES (?, ?, ?, ?, ?)`,
+		int64(w.st.sequence), id, int64(at.Version), emptyBlob(writers), emptyBlob(keys))
+}
+
+func appendBytes(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func emptyBlob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// flush writes what the transaction changed in memory beside its rows.
+func (w *work) flush(before hlc.Timestamp) error {
+	ids := make([]int64, 0, len(w.st.writers))
+	for id := range w.st.writers {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		if err := putWriter(w.c, w.st.writers[id]); err != nil {
+			return err
+		}
+	}
+	if last := w.st.clock.Last(); last != before {
+		return w.c.exec(sqlPutValue, valueStamp, int64(last))
+	}
+	return nil
+}
