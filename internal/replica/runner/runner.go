@@ -134,6 +134,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		close(r.stopped)
 		return quiet(ctx, err)
 	}
+	r.view.setWriter(r.cfg.Store.Writer())
 	r.view.reload(states)
 	l := newLoop(r, states)
 	g, ctx := errgroup.WithContext(ctx)

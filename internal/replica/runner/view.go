@@ -18,6 +18,7 @@ type view struct {
 	root     replica.Digest
 	changed  chan struct{} // closed and replaced at each change
 	peers    map[record.Node]start
+	writer   record.Writer // announced last
 	traffics [2]Traffic
 	stats    Stats // after the end of the loop
 }
@@ -71,6 +72,15 @@ func (v *view) peerChanged(p mesh.Peer, connected bool) bool {
 	now := start{p.Boot, p.Bits}
 	v.peers[p.Node] = now
 	return !ok || known != now
+}
+
+// setWriter notes the writer of now, and reports whether it is another one.
+func (v *view) setWriter(w record.Writer) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	changed := w != v.writer
+	v.writer = w
+	return changed
 }
 
 func (v *view) received(c mesh.Class, n int) {

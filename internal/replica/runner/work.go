@@ -81,11 +81,26 @@ func (r *Runner) follow(ctx context.Context, feed store.Feed) error {
 			_ = feed.Close()
 			return fmt.Errorf("follow feed: %w", err)
 		}
+		r.announce()
 		r.tell(replica.Committed{Entries: Entries(entries)})
 		if slices.ContainsFunc(entries, func(e store.Entry) bool { return r.isOwnTail(e, owned) }) {
 			r.cfg.OnOwnTail()
 		}
 	}
+}
+
+// announce tells the core and the mesh of a writer that the store took, by
+// itself or because it was told to.
+func (r *Runner) announce() {
+	w := r.cfg.Store.Writer()
+	if !r.view.setWriter(w) {
+		return
+	}
+	r.cfg.Logger.Info("an earlier start of this node had a higher boot; took a higher one", "writer", w.String())
+	if s, ok := r.cfg.Mesh.(interface{ SetWriter(boot, bits uint64) }); ok {
+		s.SetWriter(w.Boot, w.Bits)
+	}
+	r.tell(replica.Renewed{Writer: w})
 }
 
 // open reads all states, and opens the feed from there.
@@ -139,17 +154,12 @@ func (r *Runner) renew(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case boot := <-r.renews:
-			w, err := r.cfg.Store.Renew(ctx, boot)
-			if err != nil {
+			if _, err := r.cfg.Store.Renew(ctx, boot); err != nil {
 				r.cfg.Logger.Error("take a higher boot; will try again", "boot", boot, "err", err)
 				r.tell(replica.Renewed{})
 				continue
 			}
-			r.cfg.Logger.Info("an earlier start of this node had a higher boot; took a higher one", "writer", w.String())
-			if s, ok := r.cfg.Mesh.(interface{ SetWriter(boot, bits uint64) }); ok {
-				s.SetWriter(w.Boot, w.Bits)
-			}
-			r.tell(replica.Renewed{Writer: w})
+			r.announce()
 		}
 	}
 }

@@ -28,17 +28,14 @@ func (s *Store) Feed(from store.Position) (store.Feed, error) {
 
 // onLine reports whether a position is one that this disk gave.
 func (st *state) onLine(p store.Position) bool {
-	i := slices.IndexFunc(st.line, func(m mark) bool {
-		return m.writer.Node == p.Node && m.writer.Boot == p.Boot && m.writer.Bits == p.Bits
-	})
-	if i < 0 || p.Sequence < st.line[i].from {
-		return false
-	}
 	end := uint64(len(st.feed))
-	if i+1 < len(st.line) {
-		end = st.line[i+1].from
+	for _, m := range slices.Backward(st.line) {
+		if p.Sequence >= m.from && p.Sequence <= end && p.Node == m.writer.Node && p.Boot == m.writer.Boot && p.Bits == m.writer.Bits {
+			return true
+		}
+		end = m.from
 	}
-	return p.Sequence <= end
+	return false
 }
 
 // Next implements store.Feed.
