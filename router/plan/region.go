@@ -120,9 +120,10 @@ func (b *Budget) Take(now directory.Instant) bool {
 
 // Answer is what a region said when asked whether it runs an app.
 type Answer struct {
-	Machines int
-	Part     coverage.Part
-	At       directory.Instant
+	Machines  int
+	Part      coverage.Part
+	NewestEnd time.Time // wall time of the newest end there; zero for none
+	At        directory.Instant
 }
 
 // Answers remembers them for a short time, so that many questions about an app

@@ -1,0 +1,112 @@
+package join
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+	"github.com/firebreak-dev/firebreak/router/directory"
+)
+
+// cursor is what one subscriber is owed: the latest of everything that changed
+// since its turn, so that it is bounded by what there is.
+type cursor struct {
+	owed map[fleet.App]*debt
+	line []fleet.App // apps in the order in which they became owed
+}
+
+// debt is what a subscriber is owed of one app.
+type debt struct {
+	reset, synced, status bool
+	keys                  []Key
+	queued                map[Key]bool // key: whether its owner ended it
+}
+
+func (c *cursor) owe(app fleet.App) *debt {
+	d := c.owed[app]
+	if d == nil {
+		d = &debt{queued: map[Key]bool{}}
+		c.owed[app] = d
+		c.line = append(c.line, app)
+	}
+	return d
+}
+
+func (d *debt) key(k Key, ended bool) {
+	if _, ok := d.queued[k]; !ok {
+		d.keys = append(d.keys, k)
+	}
+	d.queued[k] = ended
+}
+
+// owe says that a machine of an app is not what its subscribers know.
+func (r *Region) owe(it *interest, k Key, ended bool) {
+	for _, sub := range it.subs {
+		r.cursors[sub].owe(it.app).key(k, ended)
+		r.touched[sub] = struct{}{}
+	}
+}
+
+// Touched returns the subscribers that are owed something since the last call.
+func (r *Region) Touched() []Sub {
+	if len(r.touched) == 0 {
+		return nil
+	}
+	out := slices.Sorted(maps.Keys(r.touched))
+	clear(r.touched)
+	return out
+}
+
+// Drain pays up to about limit events of what sub is owed, and reports whether
+// more is.
+func (r *Region) Drain(sub Sub, limit int, now directory.Instant) (events []Event, more bool) {
+	c := r.cursors[sub]
+	if c == nil {
+		return nil, false
+	}
+	for len(c.line) > 0 && len(events) < limit {
+		app := c.line[0]
+		d, it := c.owed[app], r.interests[app]
+		if d == nil || it == nil {
+			c.line = c.line[1:]
+			delete(c.owed, app)
+			continue
+		}
+		events = r.pay(events, d, it, limit)
+		if len(d.keys) > 0 {
+			break // its turn goes on
+		}
+		if d.status {
+			events = append(events, Event{App: app, Kind: Status, Part: r.part(it, now)})
+		}
+		if d.synced {
+			events = append(events, Event{App: app, Kind: Synced})
+		}
+		c.line = c.line[1:]
+		delete(c.owed, app)
+	}
+	if len(c.line) == 0 {
+		c.line = nil
+	}
+	return events, len(c.line) > 0
+}
+
+// pay appends an app's reset and machines.
+func (r *Region) pay(events []Event, d *debt, it *interest, limit int) []Event {
+	if d.reset {
+		events = append(events, Event{App: it.app, Kind: Reset})
+		d.reset = false
+	}
+	for len(d.keys) > 0 && len(events) < limit {
+		k := d.keys[0]
+		d.keys = d.keys[1:]
+		ended := d.queued[k]
+		delete(d.queued, k)
+		if e, ok := it.machines[k]; ok {
+			events = append(events, Event{App: it.app, Kind: Upsert, Key: k, Machine: e.machine})
+		} else {
+			events = append(events, Event{App: it.app, Kind: Gone, Key: k, Ended: ended})
+		}
+	}
+	return events
+}

@@ -1,0 +1,239 @@
+package join
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+	"github.com/firebreak-dev/firebreak/internal/fleet/coverage"
+	regionv1 "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
+	routerv1 "github.com/firebreak-dev/firebreak/proto/firebreak/router/v1"
+	"github.com/firebreak-dev/firebreak/router/directory"
+)
+
+// patience is how long an app waits for its regions before it is announced
+// with what is there.
+const patience = 2 * time.Second
+
+// Session is one client's watch. Not safe for concurrent use.
+type Session struct {
+	apps    map[fleet.App]*joined
+	waiting []fleet.App        // added and not announced yet
+	left    map[Place]struct{} // where an app is not proven to be absent, as was told
+	out     []*routerv1.WatchResponse
+}
+
+// joined is one app over all its regions.
+type joined struct {
+	regions map[fleet.Region]*share // that are subscribed
+	claims  map[fleet.MachineID][]*ref
+	since   directory.Instant
+}
+
+// share is one region's part of an app.
+type share struct {
+	part     coverage.Part
+	heard    bool // its status was told
+	synced   bool
+	machines int // claims that the client knows
+}
+
+// ref is one claim as the client knows it.
+type ref struct {
+	region             fleet.Region
+	worker             fleet.Worker
+	machine            *regionv1.Machine // as its region sent it
+	current, contested bool              // as the client was told
+}
+
+// NewSession returns a Session that watches nothing.
+func NewSession() *Session {
+	return &Session{apps: map[fleet.App]*joined{}, left: map[Place]struct{}{}}
+}
+
+// Apps lists what is watched, in order.
+func (s *Session) Apps() []fleet.App { return slices.Sorted(maps.Keys(s.apps)) }
+
+// Len returns how many apps are watched.
+func (s *Session) Len() int { return len(s.apps) }
+
+// AddApp begins to watch an app. Tell it of every region with Stand then.
+func (s *Session) AddApp(app fleet.App, now directory.Instant) {
+	if s.apps[app] == nil {
+		s.apps[app] = &joined{
+			regions: map[fleet.Region]*share{}, claims: map[fleet.MachineID][]*ref{}, since: now,
+		}
+		s.waiting = append(s.waiting, app)
+	}
+}
+
+// RemoveApp ends it and returns the regions to unsubscribe in.
+func (s *Session) RemoveApp(app fleet.App) []fleet.Region {
+	j := s.apps[app]
+	if j == nil {
+		return nil
+	}
+	delete(s.apps, app)
+	s.waiting = slices.DeleteFunc(s.waiting, func(a fleet.App) bool { return a == app })
+	for _, p := range s.Left() {
+		if p.App == app {
+			delete(s.left, p)
+		}
+	}
+	return slices.Sorted(maps.Keys(j.regions))
+}
+
+// Change is what to do about an app in a region.
+type Change uint8
+
+// The changes.
+const (
+	Nothing Change = iota
+	Subscribe
+	Unsubscribe
+)
+
+// Stand says how a region stands to a watched app now. It is subscribed while
+// the directory has the app there. After a withdrawal the region's own watch
+// has the last word while it is live; else the proven withdrawal has.
+func (s *Session) Stand(app fleet.App, st directory.Standing) Change {
+	j := s.apps[app]
+	if j == nil {
+		return Nothing
+	}
+	sh := j.regions[st.Region]
+	switch {
+	case st.Class > 0 && sh == nil:
+		j.regions[st.Region] = &share{part: coverage.Part{Region: st.Region, State: coverage.Unreachable, Age: -1}}
+		delete(s.left, Place{app, st.Region})
+		return Subscribe
+	case st.Class == 0 && sh != nil && (sh.machines == 0 || st.MayPrune() && sh.part.State != coverage.Live):
+		s.release(j, app, st)
+		return Unsubscribe
+	case st.Class == 0 && sh == nil && st.MayPrune() && s.isLeft(app, st.Region):
+		delete(s.left, Place{app, st.Region})
+		s.status(app, st.Part)
+	}
+	return Nothing
+}
+
+// release ends an app's share of a region that withdrew it.
+func (s *Session) release(j *joined, app fleet.App, st directory.Standing) {
+	for _, id := range slices.Sorted(maps.Keys(j.claims)) {
+		for _, r := range slices.Clone(j.claims[id]) {
+			if r.region == st.Region {
+				s.gone(j, app, st.Region, Key{r.worker, id}, true)
+			}
+		}
+	}
+	delete(j.regions, st.Region)
+	if !st.MayPrune() {
+		s.left[Place{app, st.Region}] = struct{}{}
+	}
+	s.status(app, st.Part)
+}
+
+// Handle takes what a region paid.
+func (s *Session) Handle(region fleet.Region, events []Event) {
+	for _, e := range events {
+		j := s.apps[e.App]
+		if j == nil || j.regions[region] == nil {
+			continue // removed a moment ago
+		}
+		switch e.Kind {
+		case Reset:
+			s.send(e.App, region, &routerv1.WatchResponse{Event: &routerv1.WatchResponse_Reset_{Reset_: &routerv1.RegionReset{}}})
+		case Upsert:
+			s.upsert(j, e, region)
+		case Gone:
+			s.gone(j, e.App, region, e.Key, e.Ended)
+		case Synced:
+			j.regions[region].synced = true
+			s.send(e.App, region, &routerv1.WatchResponse{Event: &routerv1.WatchResponse_Synced{Synced: &routerv1.RegionSynced{}}})
+		case Status:
+			j.regions[region].part, j.regions[region].heard = e.Part, true
+			s.status(e.App, e.Part)
+		}
+	}
+}
+
+// Announce says of the apps that were added how they are covered, once every
+// region that runs them is synced or marked, or patience is at an end. Known
+// are all regions, stand how the others stand to an app.
+func (s *Session) Announce(known []fleet.Region, listAge time.Duration, stand func(fleet.Region, fleet.App) directory.Standing, now directory.Instant) {
+	waiting := s.waiting
+	s.waiting = nil
+	for _, app := range waiting {
+		j := s.apps[app]
+		if !j.ready() && now.Since(j.since) < patience {
+			s.waiting = append(s.waiting, app)
+			continue
+		}
+		parts := make([]coverage.Part, 0, len(known))
+		for _, region := range known {
+			if sh := j.regions[region]; sh != nil {
+				parts = append(parts, sh.part)
+				continue
+			}
+			st := stand(region, app)
+			if !st.MayPrune() {
+				s.left[Place{app, region}] = struct{}{}
+			}
+			parts = append(parts, st.Part)
+		}
+		s.send(app, "", &routerv1.WatchResponse{Event: &routerv1.WatchResponse_AppSynced{AppSynced: &routerv1.AppSynced{
+			Complete: coverage.Complete(parts, listAge), Coverage: coverage.Protos(parts),
+		}}})
+	}
+}
+
+func (j *joined) ready() bool {
+	for _, region := range slices.Collect(maps.Keys(j.regions)) {
+		if sh := j.regions[region]; !sh.synced && (sh.part.State == coverage.Live || !sh.heard) {
+			return false // its machines are on their way, or its first word is
+		}
+	}
+	return true
+}
+
+// Place is an app and a region.
+type Place struct {
+	App    fleet.App
+	Region fleet.Region
+}
+
+// Left lists where an app was said not to be proven absent, in order.
+func (s *Session) Left() []Place {
+	if len(s.left) == 0 {
+		return nil
+	}
+	return slices.SortedFunc(maps.Keys(s.left), func(a, b Place) int {
+		return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Region, b.Region))
+	})
+}
+
+func (s *Session) isLeft(app fleet.App, region fleet.Region) bool {
+	_, ok := s.left[Place{app, region}]
+	return ok
+}
+
+// Region says how a region stands to every app that is not known to run in it.
+func (s *Session) Region(p coverage.Part) { s.status("", p) }
+
+func (s *Session) status(app fleet.App, p coverage.Part) {
+	s.send(app, p.Region, &routerv1.WatchResponse{Event: &routerv1.WatchResponse_Status{Status: &routerv1.RegionStatus{Coverage: p.Proto()}}})
+}
+
+func (s *Session) send(app fleet.App, region fleet.Region, resp *routerv1.WatchResponse) {
+	resp.App, resp.Region = string(app), string(region)
+	s.out = append(s.out, resp)
+}
+
+// Take returns what is to be sent to the client now.
+func (s *Session) Take() []*routerv1.WatchResponse {
+	out := s.out
+	s.out = nil
+	return out
+}
