@@ -82,7 +82,8 @@ type operatorService struct {
 }
 
 // AddRegion implements globalv1.OperatorServiceServer. Adding a region that is
-// there changes nothing and returns what it has.
+// there changes nothing and returns what it has. The answer comes once this
+// node takes reports for it.
 func (s *operatorService) AddRegion(ctx context.Context, in *globalv1.AddRegionRequest) (*globalv1.AddRegionResponse, error) {
 	region := fleet.Region(in.GetRegion())
 	if err := region.Check(); err != nil {
@@ -101,6 +102,9 @@ func (s *operatorService) AddRegion(ctx context.Context, in *globalv1.AddRegionR
 	g, existed, err := s.node.lanes.addRegion(ctx, region, g)
 	if err != nil {
 		return nil, status.Errorf(codes.Unavailable, "write the list of regions: %v", err)
+	}
+	if err := s.node.lanes.await(ctx, region); err != nil {
+		return nil, status.Errorf(codes.Unavailable, "the region is in the list, and not open here yet: %v", err)
 	}
 	return &globalv1.AddRegionResponse{Generation: wire.Generation(g), Existed: existed}, nil
 }

@@ -25,7 +25,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/firebreak-dev/firebreak/global/directory"
@@ -137,7 +136,7 @@ func (n *Node) openStore(ctx context.Context, laneName string, tables []schema.T
 	db, err := sqlite.Open(ctx, sqlite.Config{
 		Path: filepath.Join(n.cfg.Data, file+".db"), Fleet: n.cfg.Fleet, Cluster: "global", Lane: laneName,
 		Node: record.Node(n.cfg.Node), Tables: tables, Durability: n.cfg.Durability,
-		Logger: n.cfg.Logger, Metrics: n.laneRegistry(laneName),
+		Logger: n.cfg.Logger, Metrics: n.cfg.Registry,
 	})
 	if err != nil {
 		return nil, err
@@ -148,17 +147,12 @@ func (n *Node) openStore(ctx context.Context, laneName string, tables []schema.T
 	return db, nil
 }
 
-// laneRegistry labels a lane's metrics with its region.
-func (n *Node) laneRegistry(laneName string) prometheus.Registerer {
-	return prometheus.WrapRegistererWith(prometheus.Labels{"lane": laneName}, n.cfg.Registry)
-}
-
 func (n *Node) newLedger(laneName string, db store.Store, via runner.Sender) (*ledger, error) {
 	loop := n.watchdog.Loop("replica "+laneName, laneBound)
 	r, err := runner.New(runner.Config{
 		Node: record.Node(n.cfg.Node), Lane: laneName, Store: db, Mesh: via,
 		Fit: func() bool { return n.serves() == nil }, Freeze: n.control.FreezeEgress, Seed: n.start.UnixNano(),
-		Logger: n.cfg.Logger, Metrics: n.laneRegistry(laneName), Progress: loop.Mark,
+		Logger: n.cfg.Logger, Metrics: n.cfg.Registry, Progress: loop.Mark,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("replication of lane %q: %w", laneName, err)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/firebreak-dev/firebreak/global/directory"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/fleet/presence"
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -24,13 +25,14 @@ type lanes struct {
 	mu      sync.Mutex // guards the fields below
 	all     map[fleet.Region]*lane
 	broken  map[fleet.Region]error // could not be opened
+	changed chan struct{}          // closed when all or broken change
 	readers map[bell]struct{}      // ring for every lane, later ones too
 }
 
 func newLanes(list *ledger, open func(fleet.Region) (*lane, error)) *lanes {
 	s := &lanes{
 		open: open, opened: newBell(), list: list,
-		all: map[fleet.Region]*lane{}, broken: map[fleet.Region]error{}, readers: map[bell]struct{}{},
+		all: map[fleet.Region]*lane{}, broken: map[fleet.Region]error{}, readers: map[bell]struct{}{}, changed: make(chan struct{}),
 	}
 	list.apply, list.after = s.put, func() {}
 	return s
@@ -44,33 +46,49 @@ func (s *lanes) put(_ string, row store.Row, rank record.Rank) error {
 	}
 	l := s.get(region)
 	if l == nil {
-		if l, err = s.add(region); err != nil {
-			return err
-		}
+		return s.add(region, g, rank)
 	}
-	l.mu.Lock()
-	l.core.PutGeneration(g, string(rank))
-	l.mu.Unlock()
+	l.view(func(c *directory.Core) { c.PutGeneration(g, string(rank)) })
 	l.bells.ring()
 	return nil
 }
 
-func (s *lanes) add(region fleet.Region) (*lane, error) {
+func (s *lanes) add(region fleet.Region, g presence.Generation, rank record.Rank) error {
 	l, err := s.open(region)
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
 	if err != nil {
 		s.broken[region] = err
-		s.mu.Unlock()
-		return nil, err
+		return err
 	}
+	l.core.PutGeneration(g, string(rank)) // nobody else has it yet
 	delete(s.broken, region)
 	s.all[region] = l
 	for b := range s.readers {
 		l.bells.add(b)
 	}
-	s.mu.Unlock()
 	s.opened.ring()
-	return l, nil
+	return nil
+}
+
+// await returns once a region's lane is open and holds what is on its disk.
+func (s *lanes) await(ctx context.Context, region fleet.Region) error {
+	for {
+		s.mu.Lock()
+		l, err, changed := s.all[region], s.broken[region], s.changed
+		s.mu.Unlock()
+		switch {
+		case l != nil:
+			return waitFor(ctx, l.loaded)
+		case err != nil:
+			return err
+		}
+		if err := waitFor(ctx, changed); err != nil {
+			return err
+		}
+	}
 }
 
 // get returns a region's lane, or nil.
