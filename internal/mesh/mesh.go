@@ -6,7 +6,8 @@
 //
 // What a mesh keeps true: a frame is handed over with the name that the peer's
 // certificate proved; frames of one flow from one start of a peer arrive in
-// order or not at all; sending never blocks and never waits for a receiver.
+// order or not at all, but that one above MaxInline may overtake others and be
+// overtaken; sending never blocks and never waits for a receiver.
 package mesh
 
 import (
@@ -84,7 +85,8 @@ const (
 // goroutines, concurrently for different peers and flows; a slow Frame holds
 // up only that flow of that peer.
 type Handler interface {
-	// Frame hands over one frame. The slice is the handler's.
+	// Frame hands over one frame of a peer of which PeerChanged has told. The
+	// slice is the handler's.
 	Frame(from Peer, flow Flow, frame []byte)
 	// PeerChanged says that a peer was connected, lost, or changed its state.
 	// Connected is false while frames to it would fail.
@@ -98,8 +100,8 @@ type Mesh interface {
 	// Run joins the cluster and serves until ctx ends, then leaves as the
 	// state given by Leave (Restarting if none was).
 	Run(ctx context.Context, h Handler) error
-	// Send queues a frame. It never blocks; ErrNoPeer or ErrFull mean that
-	// the frame was dropped and counted.
+	// Send queues a frame, which the caller must not change after. It never
+	// blocks; ErrNoPeer or ErrFull mean that the frame was dropped and counted.
 	Send(to record.Node, flow Flow, frame []byte) error
 	// Ask sends a question of at most MaxFrame bytes and waits for the answer.
 	Ask(ctx context.Context, to record.Node, question []byte) ([]byte, error)
