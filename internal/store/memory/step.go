@@ -50,6 +50,7 @@ func (s *step) take(h held, now time.Time) {
 	p := place{h.rec.Table, h.rec.Key}
 	old, ok := s.st.slots[p]
 	if ok && !record.Wins(h.rec.Rank(h.at), old.top.rec.Rank(old.top.at)) {
+		s.below(p, old, h, now)
 		return
 	}
 	if h.reason, h.detail = s.st.judge(h.rec, now); h.reason != "" {
@@ -61,6 +62,23 @@ func (s *step) take(h held, now time.Time) {
 	}
 	s.count(h, true)
 	s.place(p, h, now)
+	s.evict(h)
+}
+
+// below shows a record that ranks under a withheld one and above what is
+// shown: what is visible must not depend on the order of arrival.
+func (s *step) below(p place, old slot, h held, now time.Time) {
+	if old.top.reason == "" || old.shown != nil && !record.Wins(h.rec.Rank(h.at), old.shown.rec.Rank(old.shown.at)) {
+		return
+	}
+	if reason, _ := s.st.judge(h.rec, now); reason != "" {
+		return
+	}
+	before, after := s.st.row(p, old.shown), s.st.row(p, &h)
+	old.shown = &h
+	s.st.slots[p] = old
+	s.change(p, before, after, h)
+	s.st.stamp = max(s.st.stamp, h.rec.Stamp())
 	s.evict(h)
 }
 

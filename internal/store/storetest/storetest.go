@@ -82,6 +82,7 @@ func Run(t *testing.T, h Harness) {
 		{"DeliverCoversOnlyWhatWasReceived", deliverCoversOnlyWhatWasReceived},
 		{"DeliveredHistoryRebuildsTheState", deliveredHistoryRebuildsTheState},
 		{"EvictionDropsRowsInAnyOrder", evictionDropsRowsInAnyOrder},
+		{"ReceivedSetDecidesEverything", receivedSetDecidesEverything},
 		{"RenewStampsOnlyThisStart", renewStampsOnlyThisStart},
 		{"FeedTellsEveryCommitInOrder", feedTellsEveryCommitInOrder},
 		{"FeedResumesOverARestart", feedResumesOverARestart},
