@@ -163,7 +163,7 @@ func (w *work) restampSome(t *table, keys [][]record.Value) (int, error) {
 	size, n := 0, 0
 	var writes []*write
 	for _, key := range keys {
-		s, err := w.shown(t, key)
+		s, err := w.c.shown(t, key)
 		if err != nil {
 			return 0, err
 		}

@@ -23,10 +23,9 @@ func (t *table) byWriter(node record.Node, id int64, from, to record.Version) (s
 	sql := fmt.Sprintf("SELECT _fb_v, %s FROM %s WHERE _fb_w = ? AND _fb_v BETWEEN ? AND ?", list(keys), t.side)
 	args := []driver.Value{id, int64(from), int64(to)}
 	if t.Kind == record.Owned {
-		sql += fmt.Sprintf(" AND %s = ?", keys[0])
-		args = append(args, string(node))
+		return sql + fmt.Sprintf(" AND %s = ? ORDER BY %s", keys[0], list(keys)), append(args, string(node))
 	}
-	return sql + " ORDER BY " + list(keys), args
+	return sql + " ORDER BY _fb_v", args
 }
 
 // place is where a record of a version lies.
@@ -140,15 +139,14 @@ func (s *snapshot) record(c *conn, w record.Writer, p place) (record.Record, int
 	if p.held != nil {
 		return p.held.Record, p.held.wall, nil
 	}
-	vals, err := c.row(p.table.getBoth, toDriver(p.key)...)
+	side, err := c.shown(p.table, p.key)
 	if err != nil {
 		return record.Record{}, 0, err
 	}
-	if vals == nil {
-		return record.Record{}, 0, fmt.Errorf("table %s: row %v is gone", p.table.Name, p.key)
+	if side == nil || !side.deleted && side.row == nil {
+		return record.Record{}, 0, fmt.Errorf("table %s: row %v is gone: the file is damaged", p.table.Name, p.key)
 	}
-	side := readSide(vals)
-	r, err := side.record(p.table, p.key, store.Row(vals[sideWidth:]))
+	r, err := side.record(p.table, p.key)
 	if err != nil {
 		return record.Record{}, 0, err
 	}
@@ -158,10 +156,10 @@ func (s *snapshot) record(c *conn, w record.Writer, p place) (record.Record, int
 	return r, side.wall, nil
 }
 
-// record makes the record that s is, of a row as the table shows it.
-func (s *standing) record(t *table, key []record.Value, row store.Row) (record.Record, error) {
+// record makes the record that s is, of the row as the table shows it.
+func (s *standing) record(t *table, key []record.Value) (record.Record, error) {
 	if !s.deleted {
-		return rebuild(t, row, s.order, s.more)
+		return rebuild(t, s.row, s.order, s.more)
 	}
 	k, err := record.EncodeKey(key...)
 	return record.Record{Table: t.ID, Kind: t.Kind, Key: k, Order: s.order, Deleted: true}, err

@@ -66,7 +66,7 @@ func (w *work) merge(o *offer) (bool, error) {
 	}
 	var shown *standing
 	if fault.shaped {
-		if shown, err = w.shown(o.table, o.key); err != nil {
+		if shown, err = w.c.shown(o.table, o.key); err != nil {
 			return false, err
 		}
 	}

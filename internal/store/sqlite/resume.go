@@ -95,16 +95,12 @@ func (s *snapshot) changes(c *conn, b []byte) ([]store.Change, error) {
 			return nil, err
 		}
 		ch := store.Change{Table: name, Key: record.Key(key)}
-		vals, err := c.row(t.getBoth, toDriver(cols)...)
+		side, err := c.shown(t, cols)
 		if err != nil {
 			return nil, err
 		}
-		if vals != nil {
-			side := readSide(vals)
-			ch.Point, ch.Wall = s.point(side.writer, side.version), side.wall
-			if !side.deleted {
-				ch.New = store.Row(vals[sideWidth:])
-			}
+		if side != nil {
+			ch.Point, ch.Wall, ch.New = s.point(side.writer, side.version), side.wall, side.row
 		}
 		out = append(out, ch)
 	}

@@ -23,7 +23,6 @@ type table struct {
 
 	getRow     string // row by key
 	getSide    string // bookkeeping by key
-	getBoth    string // both by key: what peers' records are compared with
 	insert     string // row
 	update     string // columns, then key
 	remove     string // row by key
@@ -102,12 +101,6 @@ func newTable(s schema.Table) *table {
 		return t
 	}
 	t.getSide = fmt.Sprintf("SELECT %s FROM %s WHERE %s", sideColumns, t.side, where)
-	on := make([]string, len(key))
-	for i, k := range key {
-		on[i] = fmt.Sprintf("t.%s = r.%s", k, k)
-	}
-	t.getBoth = fmt.Sprintf("SELECT %s, %s FROM %s r LEFT JOIN %s t ON %s WHERE %s",
-		sideColumns, list(prefix("t.", cols)), t.side, name, strings.Join(on, " AND "), equal(key, "r.", " AND "))
 	side := strings.Split(sideColumns, ", ")
 	set := make([]string, len(side))
 	for i, c := range side {

@@ -129,7 +129,7 @@ func (w *work) release(h *heldRecord) error {
 	}
 	var shown *standing
 	if f.shaped {
-		if shown, err = w.shown(o.table, o.key); err != nil {
+		if shown, err = w.c.shown(o.table, o.key); err != nil {
 			return err
 		}
 	}

@@ -48,16 +48,18 @@ func readSide(r []record.Value) *standing {
 }
 
 // shown returns what t keeps for key, with its row; nil if it never had one.
-func (w *work) shown(t *table, key []record.Value) (*standing, error) {
-	r, err := w.c.row(t.getBoth, toDriver(key)...)
+func (c *conn) shown(t *table, key []record.Value) (*standing, error) {
+	args := toDriver(key)
+	r, err := c.row(t.getSide, args...)
 	if err != nil || r == nil {
 		return nil, err
 	}
 	s := readSide(r)
 	if !s.deleted {
-		s.row = store.Row(r[sideWidth:])
+		// Not joined: SQLite prepares an outer join anew for every key bound.
+		s.row, err = c.row(t.getRow, args...)
 	}
-	return s, nil
+	return s, err
 }
 
 // rank is the rank of s, of a table of kind.

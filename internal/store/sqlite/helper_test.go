@@ -1,0 +1,161 @@
+package sqlite_test
+
+import (
+	"testing"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/schema"
+	"github.com/firebreak-dev/firebreak/internal/store"
+	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
+)
+
+func tables(tb testing.TB) []schema.Table {
+	tb.Helper()
+	out, err := sqlite.ParseSQL(sqlite.TestSchema)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return out
+}
+
+// config completes cfg for a database of node w1 at path.
+func config(tb testing.TB, path string, cfg sqlite.Config) sqlite.Config {
+	tb.Helper()
+	cfg.Path, cfg.Fleet, cfg.Cluster = path, "test", "region/iad"
+	if cfg.Node == "" {
+		cfg.Node = "w1"
+	}
+	if cfg.Tables == nil {
+		cfg.Tables = tables(tb)
+	}
+	return cfg
+}
+
+func openAt(tb testing.TB, path string, cfg sqlite.Config) *sqlite.DB {
+	tb.Helper()
+	db, err := sqlite.Open(tb.Context(), config(tb, path, cfg))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return db
+}
+
+func machine(worker, id, app string) store.Row {
+	return store.Row{record.Of(worker), record.Of(id), record.Of(app), {}, {}}
+}
+
+func machineRecord(worker, id, app string) record.Record {
+	ts, err := sqlite.ParseSQL(sqlite.TestSchema)
+	if err != nil {
+		panic(err) // the tests' own schema
+	}
+	return recordOf(ts[0], machine(worker, id, app), "")
+}
+
+func recordOf(t schema.Table, row store.Row, stamp string) record.Record {
+	r, err := t.Record(row, stamp)
+	if err != nil {
+		panic(err) // the tests' own rows
+	}
+	return r
+}
+
+func pushed(w record.Writer, v record.Version, recs ...record.Record) record.Delivery {
+	return record.Pushed(record.Changeset{Writer: w, Version: v, Wall: 1000, Records: recs})
+}
+
+func put(tb testing.TB, db *sqlite.DB, rows ...store.Row) store.Commit {
+	tb.Helper()
+	c, err := db.Update(tb.Context(), func(x store.Tx) error {
+		for _, r := range rows {
+			if err := x.Put("machines", r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c
+}
+
+func apply(tb testing.TB, db *sqlite.DB, batch ...record.Delivery) []store.Outcome {
+	tb.Helper()
+	out, err := db.Apply(tb.Context(), batch)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return out
+}
+
+// query returns the rows of a statement.
+func query(tb testing.TB, db *sqlite.DB, sql string, args ...any) []store.Row {
+	tb.Helper()
+	var vals []record.Value
+	for _, a := range args {
+		vals = append(vals, record.Of(a))
+	}
+	var out []store.Row
+	_, err := db.Query(tb.Context(), sqlite.Query{SQL: sql, Args: vals}, func(_ []string, r store.Row) error {
+		if r != nil {
+			out = append(out, r)
+		}
+		return nil
+	})
+	if err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+	return out
+}
+
+func execute(db *sqlite.DB, tb testing.TB, sql string, args ...any) ([]sqlite.Affected, store.Commit, error) {
+	var vals []record.Value
+	for _, a := range args {
+		vals = append(vals, record.Of(a))
+	}
+	return db.Exec(tb.Context(), []sqlite.Statement{{SQL: sql, Args: vals}})
+}
+
+func mustExec(tb testing.TB, db *sqlite.DB, sql string, args ...any) store.Commit {
+	tb.Helper()
+	_, c, err := execute(db, tb, sql, args...)
+	if err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+	return c
+}
+
+func feedFrom(tb testing.TB, db *sqlite.DB) store.Feed {
+	tb.Helper()
+	s, err := db.Snapshot(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer s.Close()
+	f, err := db.Feed(s.Position())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+func withheld(tb testing.TB, db *sqlite.DB) []store.Withheld {
+	tb.Helper()
+	s, err := db.Snapshot(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer s.Close()
+	out, err := s.Withheld()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return out
+}
