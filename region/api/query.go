@@ -40,7 +40,7 @@ func (s *Server) Query(req *regionv1.QueryRequest, stream regionv1.RegionService
 	// What is said of the rows is judged before they are read: what made it so
 	// is in them.
 	end := &regionv1.QueryEnd{Coverage: s.Node.Coverage(), NewestEndAgeMs: s.newestEnd()}
-	a := &answer{ctx: ctx, out: make(chan *regionv1.QueryResponse, queuedMessages)}
+	a := &answer{done: ctx.Done(), out: make(chan *regionv1.QueryResponse, queuedMessages)}
 	ended := make(chan error, 1)
 	go func() {
 		defer close(a.out)
@@ -70,7 +70,7 @@ func (s *Server) newestEnd() int64 {
 
 // answer cuts the rows of a query into messages of bounded size.
 type answer struct {
-	ctx  context.Context // of the query that fills it
+	done <-chan struct{} // the query that fills it is over
 	out  chan *regionv1.QueryResponse
 	next regionv1.QueryResponse
 	size int
@@ -96,8 +96,8 @@ func (a *answer) flush() error {
 	select {
 	case a.out <- msg:
 		return nil
-	case <-a.ctx.Done():
-		return a.ctx.Err()
+	case <-a.done:
+		return context.DeadlineExceeded
 	}
 }
 

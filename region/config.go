@@ -1,0 +1,86 @@
+package region
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+	"github.com/firebreak-dev/firebreak/internal/identity"
+	"github.com/firebreak-dev/firebreak/internal/mesh/quic"
+	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
+)
+
+// Config of a region node.
+type Config struct {
+	Fleet      string           // name of the fleet; the certificate's
+	Region     fleet.Region     // the certificate's
+	Node       fleet.Worker     // the certificate's; also the worker whose machines this node speaks for
+	Locality   string           // may be empty
+	Generation quic.Generation  // of the region; nodes of another are refused
+	Data       string           // directory of the database and the known peers; made if missing
+	Identity   *identity.Source // required
+	Seeds      []string         // host:port of nodes to join through; none: this node may be alone
+
+	Gossip          string // host:port of the UDP port
+	GossipAdvertise string // host:port that peers dial; empty means Gossip
+	GRPC            string // host:port of the gRPC listener
+	GRPCAdvertise   string // host:port that clients dial; empty means where GRPC listens
+	Socket          string // path of the unix socket; empty means none
+	Admin           string // host:port of the admin listener, loopback; empty means none
+
+	Gateway bool     // answers routers and reports to global; as the certificate says
+	Globals []string // host:port of global nodes, for gateways
+
+	Durability sqlite.Durability    // of local writes; zero is fsync
+	Control    string               // path of control.toml; empty means none
+	Logger     *slog.Logger         // nil discards
+	Registry   *prometheus.Registry // nil means one of its own
+	Version    string               // of the program, for status
+}
+
+func (c Config) validate() error {
+	errs := []error{fleet.CheckFleet(c.Fleet), c.Region.Check(), c.Node.Check()}
+	need := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	if c.Locality != "" {
+		errs = append(errs, fleet.CheckLocality(c.Locality))
+	}
+	need(c.Data != "", "data directory is empty")
+	need(c.Gossip != "", "gossip address is empty")
+	need(c.GRPC != "", "gRPC address is empty")
+	if c.Identity == nil {
+		return errors.Join(append(errs, errors.New("identity is missing"))...)
+	}
+	id := c.Identity.ID()
+	need(id.Fleet == c.Fleet && id.Region == string(c.Region) && id.Name == string(c.Node),
+		"certificate %v is not that of node %q of region %q in fleet %q", id, c.Node, c.Region, c.Fleet)
+	switch id.Role {
+	case identity.Gateway:
+		need(c.Gateway, "certificate %v is a gateway's, and the node is not configured as one", id)
+	case identity.Node:
+		need(!c.Gateway, "a gateway needs a gateway's certificate, and this is %v", id)
+	default:
+		need(false, "certificate %v is no region node's", id)
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
+	}
+	c.Logger = c.Logger.With("region", string(c.Region), "node", string(c.Node))
+	return c
+}
+
+// cluster is the name of the node's cluster.
+func (c Config) cluster() string { return "region/" + string(c.Region) }

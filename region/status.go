@@ -1,0 +1,100 @@
+package region
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/firebreak-dev/firebreak/internal/mesh"
+	"github.com/firebreak-dev/firebreak/internal/record"
+	clusterv1 "github.com/firebreak-dev/firebreak/proto/firebreak/cluster/v1"
+	regionv1 "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
+)
+
+// Status describes the node.
+func (n *Node) Status(ctx context.Context) (*regionv1.StatusResponse, error) {
+	w, stats, root := n.db.Writer(), n.db.Stats(), n.runner.Root()
+	if stats.Err != nil {
+		return nil, fmt.Errorf("count rows: %w", stats.Err)
+	}
+	out := &regionv1.StatusResponse{
+		Fleet: n.cfg.Fleet, Region: string(n.cfg.Region), Node: string(n.cfg.Node),
+		Boot: w.Boot, Bits: w.Bits,
+		Generation: &clusterv1.Generation{Number: n.cfg.Generation.Number, Bits: n.cfg.Generation.Bits},
+		Version:    n.cfg.Version, Locality: n.cfg.Locality,
+		Fit: n.fit.now(), UnfitBecause: n.fit.because(),
+		Members:  n.memberList(),
+		Machines: uint64(n.hub.Claims()), Withheld: uint64(stats.Withheld),
+		Root: hex.EncodeToString(root[:]), Alarms: n.alarms(), Gateway: n.cfg.Gateway,
+	}
+	for _, rows := range stats.Rows {
+		out.Rows += uint64(rows)
+	}
+	for _, set := range n.runner.Received() {
+		for _, gap := range set.Gaps {
+			out.Gaps += gap.Len()
+		}
+	}
+	out.PropagationP50Ms, out.PropagationP99Ms = n.probes.percentiles()
+	if n.reporter != nil {
+		out.Reporter = n.reporter.Active()
+	}
+	return out, ctx.Err()
+}
+
+func (n *Node) memberList() []*regionv1.Member {
+	behind := map[record.Node]uint64{}
+	for _, p := range n.runner.Stats().Peers {
+		behind[p.Node] = p.Behind
+	}
+	connected := n.members.connectedNow()
+	var out []*regionv1.Member
+	for _, p := range n.mesh.Peers() {
+		out = append(out, &regionv1.Member{
+			Node: string(p.Node), State: stateName(p.State), Connected: connected[p.Node],
+			Address: p.Address, Boot: p.Boot, Bits: p.Bits, Behind: behind[p.Node], Gateway: p.Gateway,
+		})
+	}
+	return out
+}
+
+func stateName(s mesh.State) string {
+	switch s {
+	case mesh.Alive:
+		return "alive"
+	case mesh.Suspected:
+		return "suspected"
+	case mesh.Dead:
+		return "dead"
+	case mesh.Restarting:
+		return "restarting"
+	case mesh.Draining:
+		return "draining"
+	}
+	return "unknown"
+}
+
+// alarms are what a person should know, with the command or the act that ends
+// each.
+func (n *Node) alarms() []string {
+	var out []string
+	if k := n.doubt.count(); k > 0 {
+		out = append(out, fmt.Sprintf("%d machines are unconfirmed: this disk did not know what an earlier start had written; the worker's daemon must reconcile", k))
+	}
+	if k := len(n.ledger.Pending()); k > 0 {
+		out = append(out, fmt.Sprintf("%d machines will end once this node is caught up", k))
+	}
+	if k := n.fit.withheld(); k > 0 {
+		out = append(out, fmt.Sprintf("%d records are received and withheld", k))
+	}
+	if c := n.control.State(); c.FreezeEgress || len(c.DenyNode) > 0 {
+		out = append(out, fmt.Sprintf("switches of %s are on: freeze_egress %v, deny_node %q", c.Source, c.FreezeEgress, c.DenyNode))
+	}
+	if c := n.control.State(); c.Error != "" {
+		out = append(out, "the control file was not taken: "+c.Error)
+	}
+	if n.reporter != nil {
+		out = append(out, n.reporter.Alarms()...)
+	}
+	return out
+}
