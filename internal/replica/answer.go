@@ -2,11 +2,14 @@ package replica
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 )
 
-// Answer collects the deliveries that answer a Serve into frames.
+// Answer collects the deliveries that answer a Serve into frames. They are to
+// be added newest first: a version that was overtaken is left out, so whoever
+// takes an older one must have what overtook it already.
 type Answer struct {
 	id     uint64
 	room   int
@@ -22,10 +25,10 @@ func NewAnswer(s Serve) *Answer {
 }
 
 func (a *Answer) begin() {
-	a.frame = append(binary.BigEndian.AppendUint64([]byte{kindAnswer}, a.id), 0)
+	a.frame = append(binary.BigEndian.AppendUint64([]byte{kindAnswer}, a.id), byte(len(a.frames)), 0)
 }
 
-const answerHead = 1 + 8 + 1
+const answerHead = 1 + 8 + 1 + 1
 
 // Room returns how many bytes the answer may still take.
 func (a *Answer) Room() int { return a.room }
@@ -33,7 +36,7 @@ func (a *Answer) Room() int { return a.room }
 // Add takes a delivery; one too large for a frame is split between its
 // changesets, so that only a changeset too large for one travels alone.
 func (a *Answer) Add(d record.Delivery) {
-	for _, part := range split(d) {
+	for _, part := range slices.Backward(split(d)) {
 		p := appendParcel(nil, part)
 		if len(a.frame) > answerHead && len(a.frame)+len(p) > MaxInline {
 			a.frames = append(a.frames, a.frame)
@@ -56,10 +59,7 @@ func split(d record.Delivery) []record.Delivery {
 	var out []record.Delivery
 	from, first, size := d.Range.From, 0, 0
 	for i, cs := range d.Changesets {
-		n := 32
-		for _, r := range cs.Records {
-			n += 24 + len(r.Key) + len(r.Order) + len(r.Cells)
-		}
+		n := changesetSize(cs)
 		if i > first && size+n > MaxInline/2 {
 			out = append(out, record.Delivery{Writer: d.Writer, Range: record.Range{From: from, To: cs.Version - 1}, Changesets: d.Changesets[first:i]})
 			from, first, size = cs.Version, i, 0
@@ -67,4 +67,21 @@ func split(d record.Delivery) []record.Delivery {
 		size += n
 	}
 	return append(out, record.Delivery{Writer: d.Writer, Range: record.Range{From: from, To: d.Range.To}, Changesets: d.Changesets[first:]})
+}
+
+// Size returns about how many bytes d takes.
+func Size(d record.Delivery) int {
+	n := 64
+	for _, cs := range d.Changesets {
+		n += changesetSize(cs)
+	}
+	return n
+}
+
+func changesetSize(cs record.Changeset) int {
+	n := 32
+	for _, r := range cs.Records {
+		n += 24 + len(r.Key) + len(r.Order) + len(r.Cells)
+	}
+	return n
 }

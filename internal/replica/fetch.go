@@ -27,7 +27,7 @@ func (c *Core) fetch(p *peer) {
 	}
 	c.nextID++
 	s.phase, s.due = fetching, c.now+requestTimeout
-	s.id, s.asked, s.room, s.taken = c.nextID, wants, c.cfg.Want+maxOver, false
+	s.end, s.id, s.asked, s.number, s.room, s.taken = c.now+requestBound, c.nextID, wants, 0, c.cfg.Want+maxOver, false
 	c.send(p.node, false, wantFrame(s.id, c.cfg.Want, wants))
 }
 
@@ -77,6 +77,9 @@ func (c *Core) missing(p *peer) (wants []Want, behind uint64) {
 		for _, g := range missing {
 			behind += g.Len()
 		}
+		if last := &missing[len(missing)-1]; last.To == theirs.Received.Head {
+			last.To = ^record.Version(0) // and what came since: it may overtake the others
+		}
 		slices.Reverse(missing)
 		missing = missing[:min(len(missing), maxWants-ranges)]
 		ranges += len(missing)
@@ -110,12 +113,21 @@ func (c *Core) elsewhere(p *peer, w record.Writer, have record.Received) record.
 
 // gotAnswer takes a part of the answer to the request that is out.
 func (c *Core) gotAnswer(p *peer, r *reader) {
-	id, final := r.fixed(), r.byte()&1 != 0
+	id, number, final := r.fixed(), r.byte(), r.byte()&1 != 0
 	s := &p.session
-	if r.err == nil && (s.phase != fetching || s.id != id) {
+	if r.err != nil {
+		return
+	}
+	if s.phase != fetching || s.id != id || number < s.number {
 		c.unasked(p)
 		return
 	}
+	if number > s.number {
+		// A frame before it was lost. What it brings may have been overtaken by
+		// what is missing, so it must not be received yet.
+		r.b, final = nil, true
+	}
+	s.number++
 	for _, d := range r.parcels() {
 		if s.room -= len(d.bytes); s.room < 0 || !s.wanted(d) {
 			c.unasked(p)
@@ -128,9 +140,10 @@ func (c *Core) gotAnswer(p *peer, r *reader) {
 			p.addShun(shun{d.writer, d.rang, c.now + shunFor}, c.now)
 			continue
 		}
-		s.taken = s.taken || taken
+		if taken {
+			s.taken, s.due = true, min(c.now+requestTimeout, s.end)
+		}
 	}
-	s.due = c.now + requestTimeout
 	if final {
 		again := s.taken
 		s.phase, s.asked = blocked, nil

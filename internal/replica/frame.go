@@ -25,7 +25,7 @@ const (
 	kindAsk    = 0x04 // count; each: node
 	kindSets   = 0x05 // digest of all leaves not asked for; count; each: writer, received set, a fingerprint per kind
 	kindWant   = 0x06 // id (8 bytes), limit in bytes, count of writers; each: writer, count of ranges; each: from, to less from
-	kindAnswer = 0x07 // id (8 bytes), a byte that is 1 in the last frame of the answer; then as a push
+	kindAnswer = 0x07 // id (8 bytes), a byte with the number of the frame from 0, a byte that is 1 in the last one; then as a push
 )
 
 var (

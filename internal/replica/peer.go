@@ -16,6 +16,7 @@ type peer struct {
 	leavesAt time.Duration // when it last was sent leaves
 
 	session session
+	benched time.Duration // until when it is not asked, for it did not answer
 	damaged []damage
 	shunned []shun
 
@@ -23,10 +24,12 @@ type peer struct {
 	waiting *Serve // the next one; a newer want takes its place
 }
 
-// damage is a difference that is known and that no exchange can end.
+// damage is a difference that no exchange can end.
 type damage struct {
 	node         record.Node
 	mine, theirs Digest
+	since        time.Duration
+	told         bool // it lasted, and was reported
 }
 
 // shun is a range that this peer served malformed.
@@ -92,6 +95,12 @@ func (c *Core) refused(e Refused) {
 func (c *Core) malformed(n record.Node, err error) {
 	c.stats.Malformed++
 	c.report(Report{Kind: ReportMalformed, Peer: n, Err: err})
+}
+
+func (p *peer) knownDamage(n record.Node, mine, theirs Digest) bool {
+	return slices.ContainsFunc(p.damaged, func(d damage) bool {
+		return d.told && d.node == n && d.mine == mine && d.theirs == theirs
+	})
 }
 
 func (p *peer) addDamage(d damage) {

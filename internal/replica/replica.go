@@ -43,10 +43,13 @@ const (
 	rootMemory     = time.Second            // how long an own digest that passed still counts as equal
 	differFor      = 300 * time.Millisecond // leaves that stayed different so long are looked into
 	gapAge         = 200 * time.Millisecond // what was missing so long is asked for
-	requestTimeout = 2 * time.Second        // without any progress
+	requestTimeout = 2 * time.Second        // without anything new
+	requestBound   = 10 * time.Second       // for a whole answer
+	benchFor       = 10 * time.Second       // a peer that did not answer is not asked
 	renewRetry     = time.Second
 	owesEvery      = 100 * time.Millisecond // between two tries to tell a peer that it is owed a sync
 	shunFor        = 30 * time.Second       // a range that a peer served malformed is not asked of it
+	damageAge      = time.Second            // what looks like damage for so long is reported
 	maxBootAhead   = 2 * 365 * 24 * time.Hour
 )
 

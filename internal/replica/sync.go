@@ -18,10 +18,12 @@ type session struct {
 	sets   []State    // settling and later: what the peer has of those nodes
 	behind uint64     // versions missing here at the last look
 
-	id    uint64 // fetching: of the request
-	asked []Want
-	room  int  // bytes that the answer may still bring
-	taken bool // it brought something new
+	id     uint64 // fetching: of the request
+	asked  []Want
+	number byte          // of the next frame of the answer
+	end    time.Duration // whatever it brings
+	room   int           // bytes that the answer may still bring
+	taken  bool          // it brought something new
 }
 
 type phase byte
@@ -61,7 +63,7 @@ func (c *Core) gotLeaves(p *peer, r *reader) {
 	if !reply {
 		c.replyLeaves(p, theirs)
 	}
-	if p.session.phase != idle && p.session.phase != differs {
+	if p.session.phase != idle && p.session.phase != differs || c.now < p.benched {
 		return
 	}
 	if differ := c.differing(p, theirs); len(differ) == 0 {
@@ -94,7 +96,7 @@ func (c *Core) replyLeaves(p *peer, theirs []nodeLeaf) {
 func (c *Core) differing(p *peer, theirs []nodeLeaf) []nodeLeaf {
 	var out []nodeLeaf
 	for _, t := range theirs {
-		if c.book.isOrWas(t.node, t.digest, c.now) || slices.Contains(p.damaged, damage{t.node, c.book.digest(t.node), t.digest}) {
+		if c.book.isOrWas(t.node, t.digest, c.now) || p.knownDamage(t.node, c.book.digest(t.node), t.digest) {
 			continue
 		}
 		out = append(out, t)
@@ -125,6 +127,7 @@ func (c *Core) advance(p *peer) {
 		c.stats.Timeouts++
 		c.report(Report{Kind: ReportTimeout, Peer: p.node})
 		*s = session{}
+		p.benched = c.now + benchFor
 		c.askAnother(p)
 		c.unblock()
 	}
@@ -203,8 +206,7 @@ func (c *Core) unasked(p *peer) {
 
 // checkDamage looks for what no exchange of records can explain: equal
 // received sets with different fingerprints. Owned rows depend on the sets of
-// their node alone, others on those of all nodes. It is reported once, and the
-// pair of leaves is left alone from then on.
+// their node alone, others on those of all nodes.
 func (c *Core) checkDamage(p *peer, rest Digest, theirs []State) {
 	restEqual := c.book.root
 	allEqual := true
@@ -221,13 +223,30 @@ func (c *Core) checkDamage(p *peer, rest Digest, theirs []State) {
 		for _, st := range states {
 			mine := c.book.find(st.Writer)
 			if owned := mine.Fingerprints[0] != st.Fingerprints[0]; owned || allEqual && mine.Fingerprints != st.Fingerprints {
-				c.stats.Damaged++
-				c.report(Report{Kind: ReportDamage, Peer: p.node, Writer: st.Writer})
-				p.addDamage(damage{l.node, c.book.digest(l.node), RootOf(states)})
+				c.suspect(p, damage{node: l.node, mine: c.book.digest(l.node), theirs: RootOf(states)}, st.Writer)
 				break
 			}
 		}
 	}
+}
+
+// suspect reports damage when it has lasted. It need not be any before: a range
+// leaves out what was overtaken, so a row may be missing while what overtook
+// it is on its way from another writer. Once it is told, that pair of leaves
+// is left alone.
+func (c *Core) suspect(p *peer, d damage, w record.Writer) {
+	i := slices.IndexFunc(p.damaged, func(o damage) bool { return o.node == d.node && o.mine == d.mine && o.theirs == d.theirs })
+	if i < 0 {
+		d.since = c.now
+		p.addDamage(d)
+		return
+	}
+	if c.now < p.damaged[i].since+damageAge {
+		return
+	}
+	p.damaged[i].told = true
+	c.stats.Damaged++
+	c.report(Report{Kind: ReportDamage, Peer: p.node, Writer: w})
 }
 
 // of returns the states of one node's writers.

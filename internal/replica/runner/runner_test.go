@@ -48,6 +48,7 @@ func TestFullPushQueueHealsBySync(t *testing.T) {
 		h := newHub()
 		h.full = func(from, to record.Node, class mesh.Class) bool { return class == mesh.Push && to == "b" }
 		a, b := h.join(t, "a", nil, nil), h.join(t, "b", nil, nil)
+		synctest.Wait()
 		var last record.Point
 		for i := range 300 {
 			last = a.put(t, i, fmt.Sprint("x", i%7)).Point

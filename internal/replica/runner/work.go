@@ -188,28 +188,3 @@ func (r *Runner) serveOne(ctx context.Context, s replica.Serve) ([][]byte, error
 	defer snap.Close()
 	return Frames(snap, s)
 }
-
-// Frames returns the frames that answer s from a snapshot, up to its limit.
-func Frames(snap store.Snapshot, s replica.Serve) ([][]byte, error) {
-	a := replica.NewAnswer(s)
-	for _, w := range s.Wants {
-		for _, g := range w.Ranges {
-			for g.From <= g.To && a.Room() > 0 {
-				ds, err := snap.Deliver(w.Writer, g, min(a.Room(), replica.MaxInline))
-				if err != nil {
-					return nil, fmt.Errorf("read versions of %v: %w", w.Writer, err)
-				}
-				if len(ds) == 0 {
-					break
-				}
-				for _, d := range ds {
-					a.Add(d)
-				}
-				if g.From = ds[len(ds)-1].Range.To + 1; g.From == 0 {
-					break
-				}
-			}
-		}
-	}
-	return a.Frames(), nil
-}
