@@ -51,10 +51,10 @@ func (l *lab) source(t testing.TB, id identity.ID) *identity.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sourceOf(t, l.ca.CertPEM(), cert, key)
+	return sourceOf(t, l.ca.CertPEM(), cert, key, l.logger(id.Name))
 }
 
-func sourceOf(t testing.TB, ca, cert, key []byte) *identity.Source {
+func sourceOf(t testing.TB, ca, cert, key []byte, log *slog.Logger) *identity.Source {
 	t.Helper()
 	dir := t.TempDir()
 	f := identity.Files{Cert: filepath.Join(dir, "cert"), Key: filepath.Join(dir, "key"), CA: filepath.Join(dir, "ca")}
@@ -63,21 +63,25 @@ func sourceOf(t testing.TB, ca, cert, key []byte) *identity.Source {
 			t.Fatal(err)
 		}
 	}
-	s, err := identity.Load(f)
+	s, err := identity.Open(identity.Config{Files: f, Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
+func (l *lab) logger(node string) *slog.Logger {
+	if l.log == nil {
+		return nil
+	}
+	return slog.New(slog.NewTextHandler(l.log, nil)).With("node", node)
+}
+
 func (l *lab) config(t testing.TB, node record.Node, boot, bits uint64) Config {
 	cfg := Config{
 		Identity: l.source(t, identity.ID{Fleet: "acme", Role: identity.Node, Region: "iad", Name: string(node)}),
 		Fleet:    "acme", Cluster: "region/iad", Generation: Generation{1, 7}, Node: node, Boot: boot, Bits: bits,
-		Locality: "us-east",
-	}
-	if l.log != nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(l.log, nil)).With("node", node)
+		Locality: "us-east", Logger: l.logger(string(node)),
 	}
 	return cfg
 }

@@ -95,9 +95,11 @@ func readPreface(r *bufio.Reader) (mesh.Flow, error) {
 	return f, checkFlow(f)
 }
 
+var errClass = errors.New("class is unknown")
+
 func checkFlow(f mesh.Flow) error {
 	if f.Class != mesh.Push && f.Class != mesh.Sync {
-		return fmt.Errorf("class %d is unknown", byte(f.Class))
+		return fmt.Errorf("class %d: %w", byte(f.Class), errClass)
 	}
 	if len(f.Lane) > maxLane {
 		return fmt.Errorf("lane of %d bytes is over the limit of %d", len(f.Lane), maxLane)

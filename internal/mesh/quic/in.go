@@ -41,6 +41,10 @@ func (m *Mesh) readUni(ctx context.Context, l *link, s *quicgo.ReceiveStream) {
 		m.metrics.unknown.WithLabelValues("stream").Inc()
 		return
 	}
+	if errors.Is(err, errClass) { // of a later version: skipped
+		m.metrics.unknown.WithLabelValues("class").Inc()
+		return
+	}
 	if broken(err) {
 		m.metrics.unknown.WithLabelValues("malformed").Inc()
 		m.log.Warn("peer broke the protocol", "peer", l.node, "err", err)

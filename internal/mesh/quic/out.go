@@ -121,7 +121,7 @@ func (o *outflow) wrote(m *Mesh, n int) {
 // writeFlow writes the small frames of a flow to its stream, and flushes when
 // there are no more.
 func (m *Mesh) writeFlow(ctx context.Context, l *link, o *outflow) {
-	defer m.abandon(ctx, l, o, &o.small)
+	defer m.abandon(ctx, o, &o.small)
 	frames := o.take(ctx, &o.small)
 	if frames == nil {
 		return
@@ -154,7 +154,7 @@ func (m *Mesh) writeFlow(ctx context.Context, l *link, o *outflow) {
 
 // writeWide writes the large frames of a flow, one after the other.
 func (m *Mesh) writeWide(ctx context.Context, l *link, o *outflow) {
-	defer m.abandon(ctx, l, o, &o.wide)
+	defer m.abandon(ctx, o, &o.wide)
 	for frames := o.take(ctx, &o.wide); frames != nil; frames = o.take(ctx, &o.wide) {
 		for _, frame := range frames {
 			s, err := l.conn.OpenUniStreamSync(ctx)
@@ -176,17 +176,25 @@ func (m *Mesh) writeWide(ctx context.Context, l *link, o *outflow) {
 	}
 }
 
-// abandon counts what the end of a connection left unsent. A flow that was
-// given up while its connection lives takes the connection with it: its frames
-// would pile up unseen.
-func (m *Mesh) abandon(ctx context.Context, l *link, o *outflow, q *queue) {
-	if ctx.Err() == nil {
-		l.close(closeMalformed, "a stream of frames was refused")
+// abandon drops and counts what is left and what still comes, until the
+// connection ends. While it lives, that is a flow which the peer does not take:
+// a class of a later version.
+func (m *Mesh) abandon(ctx context.Context, o *outflow, q *queue) {
+	drop := func(frames [][]byte) {
+		o.mu.Lock()
+		for _, frame := range frames {
+			o.frames--
+			o.bytes -= len(frame)
+		}
+		o.mu.Unlock()
+		m.metrics.dropped.WithLabelValues(o.flow.Class.String(), "closed").Add(float64(len(frames)))
 	}
-	<-ctx.Done()
+	for frames := o.take(ctx, q); frames != nil; frames = o.take(ctx, q) {
+		drop(frames)
+	}
 	o.mu.Lock()
-	n := len(q.frames)
+	left := q.frames
 	q.frames = nil
 	o.mu.Unlock()
-	m.metrics.dropped.WithLabelValues(o.flow.Class.String(), "closed").Add(float64(n))
+	drop(left)
 }

@@ -122,6 +122,7 @@ func listen(cfg Config, t tuning) (*Mesh, error) {
 	m.quic = &quicgo.Transport{
 		Conn:                socket,
 		VerifySourceAddress: func(net.Addr) bool { return !handshakes.Allow() },
+		ConnContext:         m.watchHandshake,
 	}
 	if m.listener, err = m.quic.Listen(cfg.Identity.Server(m.accept, alpn), m.quicConfig()); err != nil {
 		return nil, errors.Join(fmt.Errorf("mesh: listen: %w", err), m.quic.Close(), socket.Close())
@@ -247,6 +248,18 @@ func (m *Mesh) acceptAll(ctx context.Context) {
 		}
 		m.wg.Go(func() { m.welcome(ctx, conn) })
 	}
+}
+
+// watchHandshake logs a connection whose dialer gave up in the handshake: it
+// did not accept this node's certificate, and showed none of its own.
+func (m *Mesh) watchHandshake(ctx context.Context, c *quicgo.ClientInfo) (context.Context, error) {
+	context.AfterFunc(ctx, func() {
+		err, ok := errors.AsType[*quicgo.TransportError](context.Cause(ctx))
+		if ok && err.Remote && err.ErrorCode >= 0x100 && err.ErrorCode < 0x200 && m.refusals.Allow() {
+			m.log.Warn("a dialer refused this node's certificate", "peer", c.RemoteAddr.String(), "err", err)
+		}
+	})
+	return ctx, nil
 }
 
 // fail ends Run.
