@@ -49,7 +49,7 @@ const (
 	renewRetry     = time.Second
 	owesEvery      = 100 * time.Millisecond // between two tries to tell a peer that it is owed a sync
 	shunFor        = 30 * time.Second       // a range that a peer served malformed is not asked of it
-	damageAge      = time.Second            // what looks like damage for so long is reported
+	damageAge      = 30 * time.Second       // what looks like damage for so long is reported
 	maxBootAhead   = 2 * 365 * 24 * time.Hour
 )
 
