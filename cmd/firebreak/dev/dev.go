@@ -3,13 +3,134 @@
 // that every tier shows exactly what is true.
 package dev
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/datadir"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/federation"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/trace"
+)
 
 // Command returns `firebreak dev`.
 func Command() *cobra.Command {
-	return &cobra.Command{
+	var f flags
+	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run a whole federation on this machine",
-		Args:  cobra.NoArgs,
+		Long: `Run a whole federation on this machine: regions, global nodes and routers on
+loopback ports, with certificates of a throw-away authority, and invented
+traffic or the replay of a trace.
+
+With --exit-after, or at --trace-until, it stops the traffic, waits until all
+is quiet, and checks that every node of each region is equal and that the
+directory, the routers and a catalog show what is true. It exits 0, or 1 and
+says what differs.
+
+The other commands find it by --dev DIR, else $FIREBREAK_DEV, else the default.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o, err := f.parse(cmd.Flags())
+			if err != nil {
+				return exit.With(exit.Usage, err)
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			s := &session{options: o, out: cmd.OutOrStdout(), say: newProgress(cmd.ErrOrStderr())}
+			return s.run(ctx)
+		},
 	}
+	f.register(cmd.Flags())
+	return cmd
+}
+
+// progress tells a person what happens. Safe for concurrent use.
+type progress struct {
+	start time.Time
+
+	mu  sync.Mutex
+	out io.Writer
+}
+
+func newProgress(out io.Writer) *progress { return &progress{start: time.Now(), out: out} }
+
+func (p *progress) say(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.out, "%7.1fs  %s\n", time.Since(p.start).Seconds(), line)
+}
+
+func (p *progress) sayf(format string, args ...any) { p.say(fmt.Sprintf(format, args...)) }
+
+// run is the command, its flags parsed. The end of ctx is a person's Ctrl-C.
+func (s *session) run(ctx context.Context) error {
+	if err := s.readTrace(); err != nil {
+		return exit.With(exit.Usage, err)
+	}
+	dir, err := datadir.Open(s.data)
+	if err != nil {
+		return exit.With(exit.Usage, err)
+	}
+	defer dir.Close()
+	former, err := s.formerPlan(dir)
+	if err != nil {
+		return exit.With(exit.Usage, err)
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this binary: %w", err)
+	}
+	s.federation, err = federation.Open(federation.Config{
+		Dir: dir, Spec: s.spec, Former: former, Processes: s.processes, Binary: binary,
+		Enforce: s.enforce, Version: version(), Progress: s.say.say,
+	})
+	if err != nil {
+		return err
+	}
+	s.say.sayf("starting %d nodes in %s", len(s.federation.Plan().Nodes), dir.Path)
+	err = s.federation.Run(ctx, s.work)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // Ctrl-C while it was starting
+	}
+	s.say.say("stopped; the files stay in " + dir.Path)
+	return err
+}
+
+func (s *session) readTrace() error {
+	if s.replay == nil {
+		return nil
+	}
+	machines, err := trace.Open(s.replay.file, s.replay.columns)
+	if err != nil {
+		return err
+	}
+	s.schedule = trace.NewSchedule(machines, s.replay.until)
+	s.say.sayf("trace %s: %d machines, %d of them from before, %d events", s.replay.file, len(machines), len(s.schedule.Initial), len(s.schedule.Events))
+	return nil
+}
+
+func (s *session) formerPlan(dir *datadir.Dir) (*federation.Plan, error) {
+	if !s.resume {
+		return nil, nil
+	}
+	var p federation.Plan
+	found, err := dir.Load(&p)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		s.say.sayf("nothing to go on with in %s: starting anew", dir.Path)
+		return nil, nil
+	}
+	return s.former(p)
 }

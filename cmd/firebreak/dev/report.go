@@ -1,0 +1,77 @@
+package dev
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/check"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+)
+
+// report is the file of --report. Its keys are a contract:
+// docs/reference/dev-report.md.
+type report struct {
+	TraceTime   *float64                                 `json:"trace_time"`
+	Apps        map[fleet.App]appReport                  `json:"apps"`
+	Regions     map[fleet.Region]check.Region            `json:"regions"`
+	Propagation map[propagation.Tier]propagation.Summary `json:"propagation_ms"`
+	Checks      []check.Check                            `json:"checks"`
+	CPU         float64                                  `json:"cpu_s"`
+	RSS         int64                                    `json:"rss_bytes"`
+	Seed        uint64                                   `json:"seed"`
+	OK          bool                                     `json:"ok"`
+	Duration    float64                                  `json:"duration_s"`
+	Version     string                                   `json:"version"`
+}
+
+type appReport struct {
+	Machines int `json:"machines"`
+}
+
+func (s *session) makeReport(result check.Result) report {
+	r := report{
+		Apps: map[fleet.App]appReport{}, Regions: result.Regions,
+		Propagation: s.tracker.Report(time.Now()), Checks: result.Checks,
+		Seed: s.seed, OK: result.Err() == nil, Version: version(),
+		Duration: time.Since(s.say.start).Seconds(),
+	}
+	if s.replay != nil {
+		at := s.reached.Seconds()
+		r.TraceTime = &at
+	}
+	for app, n := range result.Truth.Apps() {
+		r.Apps[app] = appReport{n}
+	}
+	r.CPU, r.RSS = usage(s.federation.PIDs())
+	return r
+}
+
+func (r report) write(file string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	if err := renameio.WriteFile(file, append(b, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+// version is what the linker or the module says of this binary.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value[:min(len(s.Value), 12)]
+		}
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,330 @@
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/check"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/daemon"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/federation"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/observe"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/traffic"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/truth"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/trace"
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+	globalv1 "github.com/firebreak-dev/firebreak/proto/firebreak/global/v1"
+	regionv1 "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
+	routerv1 "github.com/firebreak-dev/firebreak/proto/firebreak/router/v1"
+	"github.com/firebreak-dev/firebreak/router/catalog"
+)
+
+// syncWithin bounds the wait for the first load and for the watches.
+const syncWithin = 2 * time.Minute
+
+// session is one run.
+type session struct {
+	options
+	out io.Writer // data
+	say *progress
+
+	// Of tests.
+	beforeCheck func(*truth.Model) // nil for nothing
+	checkWithin time.Duration      // zero for the check's own
+
+	// Made by run.
+	schedule   trace.Schedule
+	federation *federation.Federation
+
+	// Made by prepare.
+	truth   *truth.Model
+	tracker *propagation.Tracker
+	daemons daemons
+	catalog *catalog.Client
+	watches *observe.Watches
+
+	reached trace.Time // where the replay is at its end
+}
+
+// daemons are the workers' daemons in the order of placement.
+type daemons []*daemon.Daemon
+
+// Offer makes ds a traffic.Sink.
+func (ds daemons) Offer(ctx context.Context, worker int, changes ...daemon.Change) error {
+	return ds[worker].Offer(ctx, changes...)
+}
+
+// work feeds the federation, which is ready, and checks it.
+func (s *session) work(ctx context.Context) error {
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var g errgroup.Group
+	for _, d := range s.daemons {
+		g.Go(func() error { return d.Run(background) })
+	}
+	g.Go(func() error { return s.catalog.Run(background) })
+	g.Go(func() error { return s.watches.Run(background) })
+	err := s.live(ctx)
+	stop()
+	return errors.Join(err, g.Wait())
+}
+
+// live is the run from the first load to the report.
+func (s *session) live(ctx context.Context) error {
+	if err := s.settle(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	s.sayReady()
+	if err := s.feed(ctx); err != nil {
+		return err
+	}
+	if ctx.Err() != nil && s.report == "" {
+		return nil // Ctrl-C, and nobody asked for anything
+	}
+	// From here on the next Ctrl-C ends it.
+	ctx, cancel := signal.NotifyContext(context.WithoutCancel(ctx), syscall.SIGINT, syscall.SIGTERM)
+	defer cancel()
+	return s.judge(ctx)
+}
+
+// clients speaks to every node, for the watches.
+func (s *session) clients(cfg *observe.Config, plan federation.Plan) error {
+	cfg.Regions = map[truth.Place]regionv1.RegionServiceClient{}
+	cfg.Globals = map[fleet.Worker]globalv1.DirectoryServiceClient{}
+	cfg.Routers = map[fleet.Worker]routerv1.RouterServiceClient{}
+	for _, n := range plan.Nodes {
+		var err error
+		switch n.Role {
+		case federation.Region:
+			cfg.Regions[n.Place()], err = s.federation.RegionClient(n)
+		case federation.Global:
+			cfg.Globals[n.Name], err = s.federation.DirectoryClient(n)
+		case federation.Router:
+			cfg.Routers[n.Name], err = s.federation.RouterClient(n)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) prepare() error {
+	s.truth = truth.New()
+	plan := s.federation.Plan()
+	cfg := observe.Config{Apps: s.apps()}
+	if err := s.clients(&cfg, plan); err != nil {
+		return err
+	}
+	s.tracker = propagation.New(cfg.Observers())
+	cfg.Tracker = s.tracker
+	routers := make([]string, 0, plan.Spec.Routers)
+	for _, n := range plan.Of(federation.Router) {
+		routers = append(routers, n.GRPC)
+	}
+	var err error
+	s.catalog, err = catalog.New(catalog.Config{Routers: routers, TLS: s.federation.EdgeTLS(), Client: "dev"})
+	if err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	cfg.Catalog = s.catalog
+	s.watches = observe.New(cfg)
+	return s.makeDaemons(plan)
+}
+
+func (s *session) makeDaemons(plan federation.Plan) error {
+	numbers := &atomic.Uint64{}
+	numbers.Store(uint64(time.Now().UnixMicro())) // above those of a former run
+	nodes := map[truth.Place]federation.Node{}
+	for _, n := range plan.Of(federation.Region) {
+		nodes[n.Place()] = n
+	}
+	for i, p := range plan.Places() {
+		client, err := s.federation.DaemonClient(nodes[p])
+		if err != nil {
+			return err
+		}
+		s.daemons = append(s.daemons, daemon.New(daemon.Config{
+			Place: p, Client: client, Truth: s.truth, Tracker: s.tracker,
+			Numbers: numbers, Progress: s.say.say, Seed: s.seed + uint64(i),
+		}))
+	}
+	return nil
+}
+
+// apps lists the apps that are known beforehand.
+func (s *session) apps() []fleet.App {
+	var out []fleet.App
+	if s.rate > 0 {
+		out = append(out, traffic.Apps()...)
+	}
+	seen := map[fleet.App]bool{}
+	for _, m := range s.schedule.Machines {
+		if !seen[m.App] {
+			seen[m.App] = true
+			out = append(out, m.App)
+		}
+	}
+	return out
+}
+
+// load gives the daemons what their workers run from the start: the machines
+// from before a trace, else what their nodes hold of a former run.
+func (s *session) load(ctx context.Context) error {
+	if s.replay != nil {
+		return s.player().Initial(ctx, s.daemons)
+	}
+	if !s.resume {
+		return nil
+	}
+	for _, d := range s.daemons {
+		if err := d.Adopt(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle waits until the first load is over and everybody watches.
+func (s *session) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, syncWithin)
+	defer cancel()
+	if n := len(s.truth.Snapshot()); n > 0 {
+		s.say.sayf("loading %d machines", n)
+	}
+	for _, d := range s.daemons {
+		if err := d.Idle(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.watches.Synced(ctx); err != nil {
+		return err
+	}
+	s.tracker.Resume()
+	return nil
+}
+
+// feed makes traffic until it is time to end.
+func (s *session) feed(ctx context.Context) error {
+	if s.exitAfter > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.exitAfter)
+		defer cancel()
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	if s.rate > 0 {
+		model := traffic.NewModel(s.seed, len(s.daemons), fmt.Sprintf("dev-%d", time.Now().UnixMilli()))
+		g.Go(func() error { return traffic.Invent(ctx, model, s.rate, s.daemons) })
+	}
+	if s.replay != nil {
+		g.Go(func() (err error) {
+			if s.reached, err = s.player().Run(ctx, s.daemons); err == nil && s.replay.until != trace.Never {
+				end()
+			}
+			return err
+		})
+	}
+	g.Go(func() error {
+		<-ctx.Done()
+		return nil
+	})
+	return g.Wait()
+}
+
+func (s *session) player() traffic.Replay {
+	until := s.replay.until
+	if until == trace.Never {
+		until = s.schedule.End()
+	}
+	return traffic.Replay{
+		Schedule: s.schedule, Until: until, Speed: s.replay.speed, Workers: len(s.daemons),
+		Progress: func(now trace.Time, done int) {
+			waiting := 0
+			for _, d := range s.daemons {
+				waiting += d.Waiting()
+			}
+			s.say.sayf("trace at %.0f s, %d of %d events, %d waiting for their node", now.Seconds(), done, len(s.schedule.Events), waiting)
+		},
+	}
+}
+
+// judge checks the federation, says what came out, and writes the report.
+func (s *session) judge(ctx context.Context) error {
+	if s.beforeCheck != nil {
+		s.beforeCheck(s.truth)
+	}
+	s.federation.StopProbes()
+	s.say.say("traffic has stopped; checking")
+	result := check.Run(ctx, check.Config{
+		Nodes: s.federation, Daemons: s.daemons, Truth: s.truth, Catalog: s.catalog, Apps: s.apps(),
+		Within: s.checkWithin,
+	})
+	for _, c := range result.Checks {
+		word := "ok"
+		if !c.OK {
+			word = "FAILED"
+		}
+		fmt.Fprintf(s.out, "%-7s %-24s %s\n", word, c.Name, c.Detail)
+	}
+	if s.report != "" {
+		if err := s.makeReport(result).write(s.report); err != nil {
+			return err
+		}
+	}
+	if err := result.Err(); err != nil {
+		return fmt.Errorf("self-check: %w", err)
+	}
+	return nil
+}
+
+// sayReady tells what to try.
+func (s *session) sayReady() {
+	plan := s.federation.Plan()
+	bin := os.Args[0]
+	region := plan.Spec.Regions[0]
+	app := fleet.App("web")
+	if s.rate == 0 && len(s.schedule.Machines) > 0 {
+		app = s.schedule.Machines[0].App
+	}
+	s.say.sayf("ready: %d regions with %d workers each, %d global nodes, %d routers", len(plan.Spec.Regions), plan.Spec.Workers, plan.Spec.Globals, plan.Spec.Routers)
+	db := plan.In(region)[0]
+	s.say.say("try, in another terminal" + s.devHint() + ":")
+	for _, line := range []string{
+		bin + " status",
+		bin + " where " + string(app),
+		bin + " watch " + string(app),
+		bin + ` query "SELECT app, count(*) FROM fleet_current GROUP BY app"`,
+		"sqlite3 -readonly " + s.federation.DB(db) + ` "SELECT * FROM fleet_machines LIMIT 3"`,
+	} {
+		s.say.say("  " + line)
+	}
+	if s.exitAfter == 0 && (s.replay == nil || s.replay.until == trace.Never) {
+		s.say.say("Ctrl-C ends it")
+	}
+}
+
+func (s *session) devHint() string {
+	if !s.given["data"] {
+		return ""
+	}
+	return " (with FIREBREAK_DEV=" + s.data + ")"
+}
