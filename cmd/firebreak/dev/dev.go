@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,8 +20,9 @@ import (
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/trace"
 )
 
-// Command returns `firebreak dev`.
-func Command() *cobra.Command {
+// Command returns `firebreak dev`. Version is this binary's. The end of the
+// command's context is a person's Ctrl-C.
+func Command(version string) *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
 		Use:   "dev",
@@ -44,10 +43,8 @@ The other commands find it by --dev DIR, else $FIREBREAK_DEV, else the default.`
 			if err != nil {
 				return exit.With(exit.Usage, err)
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-			defer stop()
-			s := &session{options: o, out: cmd.OutOrStdout(), say: newProgress(cmd.ErrOrStderr())}
-			return s.run(ctx)
+			s := &session{options: o, version: version, out: cmd.OutOrStdout(), say: newProgress(cmd.ErrOrStderr())}
+			return s.run(cmd.Context())
 		},
 	}
 	f.register(cmd.Flags())
@@ -92,7 +89,7 @@ func (s *session) run(ctx context.Context) error {
 	}
 	s.federation, err = federation.Open(federation.Config{
 		Dir: dir, Spec: s.spec, Former: former, Processes: s.processes, Binary: binary,
-		Enforce: s.enforce, Version: version(), Progress: s.say.say,
+		Enforce: s.enforce, Version: s.version, Progress: s.say.say,
 	})
 	if err != nil {
 		return err

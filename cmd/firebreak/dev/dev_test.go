@@ -12,7 +12,7 @@ import (
 // command runs `firebreak dev` in this process.
 func command(t *testing.T, args ...string) (stdout string, code int, errText string) {
 	t.Helper()
-	cmd := Command()
+	cmd := Command("test")
 	var out, progress bytes.Buffer
 	cmd.SetOut(&out)
 	cmd.SetErr(&progress)

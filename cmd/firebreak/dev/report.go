@@ -3,7 +3,6 @@ package dev
 import (
 	"encoding/json"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -37,7 +36,7 @@ func (s *session) makeReport(result check.Result) report {
 	r := report{
 		Apps: map[fleet.App]appReport{}, Regions: result.Regions,
 		Propagation: s.tracker.Report(time.Now()), Checks: result.Checks,
-		Seed: s.seed, OK: result.Err() == nil, Version: version(),
+		Seed: s.seed, OK: result.Err() == nil, Version: s.version,
 		Duration: time.Since(s.say.start).Seconds(),
 	}
 	if s.replay != nil {
@@ -60,18 +59,4 @@ func (r report) write(file string) error {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil
-}
-
-// version is what the linker or the module says of this binary.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value[:min(len(s.Value), 12)]
-		}
-	}
-	return info.Main.Version
 }

@@ -34,8 +34,9 @@ const syncWithin = 2 * time.Minute
 // session is one run.
 type session struct {
 	options
-	out io.Writer // data
-	say *progress
+	version string
+	out     io.Writer // data
+	say     *progress
 
 	// Of tests.
 	beforeCheck func(*truth.Model) // nil for nothing
