@@ -1,0 +1,122 @@
+package quic
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/internal/identity"
+	"github.com/firebreak-dev/firebreak/internal/mesh"
+	"github.com/firebreak-dev/firebreak/internal/mesh/meshtest"
+	"github.com/firebreak-dev/firebreak/internal/record"
+)
+
+func TestRunLeavesNoGoroutines(t *testing.T) {
+	before := runtime.NumGoroutine()
+	l := newLab(t)
+	var nodes []*meshtest.Node
+	for i := range 4 {
+		nodes = append(nodes, l.node(t, l.config(t, record.Node(fmt.Sprintf("w%d", i)), 10, 1)))
+	}
+	meshtest.Meet(t, nodes...)
+	if err := nodes[0].Send("w1", mesh.Flow{Class: mesh.Push}, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	l.Kill(nodes[3].Mesh)
+	for _, n := range nodes[:3] {
+		if err := n.Stop(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := nodes[3].Stop(); err == nil {
+		t.Error("Run of a node without its socket returned nil")
+	}
+	// Ours are gone when Run returns; memberlist's follow within a probe.
+	for _, stack := range stacks() {
+		if strings.Contains(stack, "internal/mesh/quic.") && !strings.Contains(stack, "TestRunLeavesNoGoroutines") {
+			t.Errorf("still running:\n%s", stack)
+		}
+	}
+	meshtest.Until(t, "all goroutines are gone", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+func stacks() []string {
+	buf := make([]byte, 1<<20)
+	return strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
+}
+
+func TestAReplacedCertificateIsUsedByAllConnectionsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSky(t)
+		a := s.start(t, 0, 10, nil)
+		dir := t.TempDir()
+		f := identity.Files{Cert: filepath.Join(dir, "cert"), Key: filepath.Join(dir, "key"), CA: filepath.Join(dir, "ca")}
+		renew := func(ttl time.Duration) {
+			cert, key, err := s.ca.Issue(identity.ID{Fleet: "acme", Role: identity.Node, Region: "iad", Name: "n1"}, nil, ttl)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for path, data := range map[string][]byte{f.Cert: cert, f.Key: key, f.CA: s.ca.CertPEM()} {
+				if err := os.WriteFile(path, data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		renew(time.Hour)
+		source, err := identity.Open(identity.Config{Files: f, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() { defer close(done); source.Run(t.Context()) }()
+		t.Cleanup(func() { <-done })
+		s.start(t, 1, 10, func(c *Config) { c.Identity = source })
+		time.Sleep(5 * time.Second)
+		until := func() time.Time {
+			l := a.Mesh.(*Mesh).linkOf("n1")
+			if l == nil {
+				return time.Time{}
+			}
+			return l.conn.ConnectionState().TLS.PeerCertificates[0].NotAfter
+		}
+		first := until()
+		renew(3 * time.Hour)
+		time.Sleep(11 * time.Minute)
+		expect(t, "after the rotation", a, "n1", mesh.Alive, true)
+		if now := until(); !now.After(first) {
+			t.Errorf("the connection still uses the certificate of %v", first)
+		}
+	})
+}
+
+func TestAnExpiredCertificateMakesNoHotLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSky(t)
+		a := s.start(t, 0, 10, nil)
+		now := time.Now()
+		cert, key, err := s.ca.IssueBetween(identity.ID{Fleet: "acme", Role: identity.Node, Region: "iad", Name: "n1"}, nil, now.Add(-time.Hour), now.Add(-time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		log := &lines{}
+		s.log = log
+		expired := sourceOf(t, s.ca.CertPEM(), cert, key, nil)
+		s.start(t, 1, 10, func(c *Config) { c.Identity = expired })
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if p := a.Peers(); len(p) != 0 {
+			t.Errorf("peers %+v", p)
+		}
+		tries := strings.Count(log.String(), "no connection to peer") + strings.Count(log.String(), "connection to peer refused")
+		if tries == 0 || tries > 200 {
+			t.Errorf("%d logged attempts in five minutes, want some and few", tries)
+		}
+	})
+}
