@@ -96,6 +96,7 @@ type Client struct {
 	// Owned by Run, and by New before it.
 	core    *core.Core
 	current time.Time // when what is known was current last; zero while it is
+	heard   bool      // a router said something in this process
 }
 
 // New reads the last-good file, if there is one: what it holds is served from

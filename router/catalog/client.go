@@ -164,6 +164,7 @@ func (c *Client) drive(ctx context.Context, stream watchStream, messages <-chan 
 		case msg := <-messages:
 			if !c.current.IsZero() {
 				c.setStale(time.Time{})
+				c.heard = true
 				c.cfg.Logger.Info("following a router", "client", c.cfg.Client)
 			}
 			c.step(msg, messages)

@@ -71,8 +71,8 @@ func (c *Client) encode() []byte {
 
 // offer leaves data for the writer, in place of what it has not taken yet.
 func (c *Client) offer(files chan []byte, data []byte) {
-	if c.cfg.Dir == "" {
-		return
+	if c.cfg.Dir == "" || !c.heard {
+		return // what is on disk is better than nothing
 	}
 	select {
 	case <-files:

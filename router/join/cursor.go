@@ -77,7 +77,7 @@ func (r *Region) Drain(sub Sub, limit int, now directory.Instant) (events []Even
 			break // its turn goes on
 		}
 		if d.status {
-			events = append(events, Event{App: app, Kind: Status, Part: r.part(it, now)})
+			events = append(events, Event{App: app, Kind: Status, Part: r.part(it, now), Pending: r.pending(it)})
 		}
 		if d.synced {
 			events = append(events, Event{App: app, Kind: Synced})

@@ -58,4 +58,5 @@ type Event struct {
 	Machine *regionv1.Machine // Upsert; shared, not to be written to
 	Ended   bool              // Gone: its owner said so
 	Part    coverage.Part     // Status
+	Pending bool              // Status: another one follows at once, if all is well
 }

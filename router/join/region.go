@@ -1,6 +1,7 @@
 package join
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -61,7 +62,7 @@ type entry struct {
 // NewRegion returns a Region without stream, interests or subscribers.
 func NewRegion(name fleet.Region) *Region {
 	return &Region{
-		name: name, lost: "no stream yet",
+		name:      name,
 		interests: map[fleet.App]*interest{}, byID: map[uint64]*interest{},
 		cursors: map[Sub]*cursor{}, touched: map[Sub]struct{}{},
 	}
@@ -317,7 +318,7 @@ func (r *Region) part(it *interest, now directory.Instant) coverage.Part {
 	case it.bad != "":
 		p.State, p.Detail = coverage.Refused, it.bad
 	case !r.connected:
-		p.Detail = r.lost
+		p.Detail = cmp.Or(r.lost, "no stream yet")
 		if !it.ever {
 			p.State = coverage.Unreachable
 		}
@@ -333,6 +334,15 @@ func (r *Region) part(it *interest, now directory.Instant) coverage.Part {
 		p = coverage.Part{Region: r.name, State: coverage.Live, AsOf: r.saidAt.Time(), Withheld: r.said.Withheld}
 	}
 	return p
+}
+
+// pending reports whether an app's part is on its way: there was no attempt
+// yet, or a stream that has not said what there is.
+func (r *Region) pending(it *interest) bool {
+	if !r.connected {
+		return r.lost == ""
+	}
+	return it.bad == "" && !it.settled && (!r.everSaid || r.Live())
 }
 
 // Requests returns what is to be sent to the region now.

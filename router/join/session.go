@@ -35,7 +35,7 @@ type joined struct {
 // share is one region's part of an app.
 type share struct {
 	part     coverage.Part
-	heard    bool // its status was told
+	pending  bool // more is on its way
 	synced   bool
 	machines int // claims that the client knows
 }
@@ -106,7 +106,7 @@ func (s *Session) Stand(app fleet.App, st directory.Standing) Change {
 	sh := j.regions[st.Region]
 	switch {
 	case st.Class > 0 && sh == nil:
-		j.regions[st.Region] = &share{part: coverage.Part{Region: st.Region, State: coverage.Unreachable, Age: -1}}
+		j.regions[st.Region] = &share{pending: true, part: coverage.Part{Region: st.Region, State: coverage.Unreachable, Age: -1}}
 		delete(s.left, Place{app, st.Region})
 		return Subscribe
 	case st.Class == 0 && sh != nil && (sh.machines == 0 || st.MayPrune() && sh.part.State != coverage.Live):
@@ -153,7 +153,7 @@ func (s *Session) Handle(region fleet.Region, events []Event) {
 			j.regions[region].synced = true
 			s.send(e.App, region, &routerv1.WatchResponse{Event: &routerv1.WatchResponse_Synced{Synced: &routerv1.RegionSynced{}}})
 		case Status:
-			j.regions[region].part, j.regions[region].heard = e.Part, true
+			j.regions[region].part, j.regions[region].pending = e.Part, e.Pending
 			s.status(e.App, e.Part)
 		}
 	}
@@ -191,8 +191,8 @@ func (s *Session) Announce(known []fleet.Region, listAge time.Duration, stand fu
 
 func (j *joined) ready() bool {
 	for _, region := range slices.Collect(maps.Keys(j.regions)) {
-		if sh := j.regions[region]; !sh.synced && (sh.part.State == coverage.Live || !sh.heard) {
-			return false // its machines are on their way, or its first word is
+		if sh := j.regions[region]; !sh.synced && sh.pending {
+			return false
 		}
 	}
 	return true

@@ -1,0 +1,467 @@
+package router_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+	"github.com/firebreak-dev/firebreak/internal/fleet/presence"
+	"github.com/firebreak-dev/firebreak/internal/identity"
+	"github.com/firebreak-dev/firebreak/internal/rpc"
+	clusterv1 "github.com/firebreak-dev/firebreak/proto/firebreak/cluster/v1"
+	globalv1 "github.com/firebreak-dev/firebreak/proto/firebreak/global/v1"
+	regionv1 "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
+	routerv1 "github.com/firebreak-dev/firebreak/proto/firebreak/router/v1"
+	"github.com/firebreak-dev/firebreak/router"
+)
+
+const testFleet = "test"
+
+// world is small real servers of a fleet, over TLS on loopback.
+type world struct {
+	t       testing.TB
+	ca      *identity.Authority
+	dir     string
+	regions map[string]*region
+	global  *global
+}
+
+func newWorld(t testing.TB, names ...string) *world {
+	t.Helper()
+	ca, err := identity.NewAuthority(testFleet, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, ca: ca, dir: t.TempDir(), regions: map[string]*region{}}
+	for _, name := range names {
+		w.regions[name] = &region{name: name, apps: map[string][]*regionv1.Machine{}, moved: make(chan struct{})}
+		w.serveRegion(w.regions[name], "127.0.0.1:0")
+		w.regions[name].gateways = []*globalv1.Gateway{{Node: name + "-w1", Address: w.regions[name].addr}}
+	}
+	w.global = &global{world: w, moved: make(chan struct{}), hidden: map[string]bool{}, classes: map[[2]string]uint32{}}
+	w.global.addr = w.serve(identity.ID{Fleet: testFleet, Role: identity.Global, Name: "g1"}, "127.0.0.1:0",
+		func(s *grpc.Server) { globalv1.RegisterDirectoryServiceServer(s, w.global) }, &w.global.stop)
+	return w
+}
+
+// source makes an identity of the fleet.
+func (w *world) source(id identity.ID) *identity.Source {
+	w.t.Helper()
+	dir, err := os.MkdirTemp(w.dir, "id")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cert, key, err := w.ca.Issue(id, []string{"127.0.0.1"}, time.Hour)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	f := identity.Files{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), CA: filepath.Join(dir, "ca.pem")}
+	for path, data := range map[string][]byte{f.Cert: cert, f.Key: key, f.CA: w.ca.CertPEM()} {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	src, err := identity.Load(f)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return src
+}
+
+// serve runs a server until the test ends or stop is called.
+func (w *world) serve(id identity.ID, addr string, register func(*grpc.Server), stop *func()) string {
+	w.t.Helper()
+	lis, err := net.Listen("tcp", addr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	srv := rpc.NewServer(rpc.ServerConfig{Identity: w.source(id)})
+	register(srv.Server)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Server.Serve(lis) }()
+	*stop = sync.OnceFunc(func() { srv.Server.Stop(); <-done })
+	w.t.Cleanup(*stop)
+	return lis.Addr().String()
+}
+
+// serveRegion starts a gateway of a region.
+func (w *world) serveRegion(r *region, addr string) {
+	w.t.Helper()
+	r.addr = w.serve(identity.ID{Fleet: testFleet, Role: identity.Gateway, Region: r.name, Name: r.name + "-w1"}, addr,
+		func(s *grpc.Server) { regionv1.RegisterRegionServiceServer(s, r) }, &r.stop)
+}
+
+// router starts a router on a data directory and returns a client of it.
+func (w *world) router(data string, globals ...string) (routerv1.RouterServiceClient, *router.Router, func()) {
+	w.t.Helper()
+	r, err := router.New(w.t.Context(), router.Config{
+		Fleet: testFleet, Node: "r1", Data: data, GRPC: "127.0.0.1:0", Globals: globals, Logger: logger(w.t),
+		Identity: w.source(identity.ID{Fleet: testFleet, Role: identity.Router, Name: "r1"}), Locality: "near",
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	conn, err := rpc.Dial(r.Addresses().GRPC, w.source(identity.ID{Fleet: testFleet, Role: identity.Client, Name: "edge"}), identity.HasRole(testFleet, identity.Router))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	stop := sync.OnceFunc(func() {
+		_ = conn.Close()
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("router: %v", err)
+		}
+	})
+	w.t.Cleanup(stop)
+	return routerv1.NewRouterServiceClient(conn), r, stop
+}
+
+func logger(t testing.TB) *slog.Logger {
+	if testing.Verbose() {
+		return slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+// region is a gateway with a truth of its own.
+type region struct {
+	regionv1.UnimplementedRegionServiceServer
+	name, addr string
+	stop       func()
+
+	mu       sync.Mutex
+	apps     map[string][]*regionv1.Machine
+	gateways []*globalv1.Gateway
+	mode     string // "", "hang", "refuse", "unfit", "cut", "bad row"
+	asked    int
+	watched  map[string]int // app: interests now
+	moved    chan struct{}
+}
+
+func (r *region) set(app string, n int) {
+	var list []*regionv1.Machine
+	for i := range n {
+		list = append(list, r.machine(app, fmt.Sprintf("%s-%d", app, i)))
+	}
+	r.change(func() { r.apps[app] = list })
+}
+
+func (r *region) machine(app, id string) *regionv1.Machine {
+	return &regionv1.Machine{
+		Worker: r.name + "-w1", Id: id, App: app, State: regionv1.MachineState_MACHINE_STATE_STARTED, Epoch: 1,
+		Addresses: []string{fmt.Sprintf("10.0.%d.%d", len(r.name), len(id))}, Current: true, Routable: true,
+	}
+}
+
+// change changes the region under its lock and tells everybody who waits.
+func (r *region) change(fn func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fn()
+	close(r.moved)
+	r.moved = make(chan struct{})
+}
+
+func (r *region) look() (mode string, moved <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mode, r.moved
+}
+
+func (r *region) coverage() *clusterv1.Coverage {
+	if r.mode == "unfit" {
+		return &clusterv1.Coverage{Region: r.name, State: clusterv1.CoverageState_COVERAGE_STATE_STALE, AgeMs: 1000}
+	}
+	return &clusterv1.Coverage{Region: "a lie", State: clusterv1.CoverageState_COVERAGE_STATE_LIVE}
+}
+
+func (r *region) Query(req *regionv1.QueryRequest, stream regionv1.RegionService_QueryServer) error {
+	r.mu.Lock()
+	r.asked++
+	mode, cov := r.mode, r.coverage()
+	var rows []*clusterv1.Row
+	columns := []string{"n"}
+	if len(req.GetArgs()) == 1 {
+		rows = append(rows, intRow(int64(len(r.apps[string(req.GetArgs()[0].GetText())]))))
+	} else {
+		columns = []string{"app", "n"}
+		for _, app := range slices.Sorted(maps.Keys(r.apps)) {
+			row := intRow(int64(len(r.apps[app])))
+			row.Values = append([]*clusterv1.Value{{Kind: &clusterv1.Value_Text{Text: []byte(app)}}}, row.Values...)
+			rows = append(rows, row)
+		}
+	}
+	r.mu.Unlock()
+	switch mode {
+	case "hang":
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	case "refuse":
+		return status.Error(codes.PermissionDenied, "go away")
+	case "bad row":
+		rows = append(rows, &clusterv1.Row{})
+	}
+	if err := stream.Send(&regionv1.QueryResponse{Columns: columns, Rows: rows}); err != nil || mode == "cut" {
+		return err
+	}
+	return stream.Send(&regionv1.QueryResponse{End: &regionv1.QueryEnd{Rows: uint64(len(rows)), Coverage: cov, NewestEndAgeMs: -1}})
+}
+
+func intRow(n int64) *clusterv1.Row {
+	return &clusterv1.Row{Values: []*clusterv1.Value{{Kind: &clusterv1.Value_Integer{Integer: n}}}}
+}
+
+func (r *region) Watch(stream regionv1.RegionService_WatchServer) error {
+	reqs, errs := make(chan *regionv1.WatchRequest), make(chan error, 1)
+	go func() {
+		for {
+			req, err := stream.Recv()
+			if err != nil {
+				errs <- err
+				return
+			}
+			reqs <- req
+		}
+	}()
+	interests := map[uint64]string{}
+	sent := map[uint64]map[string]*regionv1.Machine{}
+	defer r.change(func() {
+		for _, app := range interests {
+			r.watched[app]--
+		}
+	})
+	status := ""
+	for {
+		mode, moved := r.look()
+		if mode == "hang" {
+			<-stream.Context().Done()
+			return stream.Context().Err()
+		}
+		r.mu.Lock()
+		cov := r.coverage()
+		r.mu.Unlock()
+		if cov.State.String() != status {
+			status = cov.State.String()
+			_ = stream.Send(&regionv1.WatchResponse{Event: &regionv1.WatchResponse_Status{Status: &regionv1.WatchStatus{Coverage: cov, NewestEndAgeMs: -1}}})
+		}
+		for _, id := range slices.Sorted(maps.Keys(interests)) {
+			r.update(stream, id, interests[id], sent)
+		}
+		select {
+		case err := <-errs:
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		case <-moved:
+		case req := <-reqs:
+			switch p := req.GetPart().(type) {
+			case *regionv1.WatchRequest_Add:
+				interests[p.Add.Id] = p.Add.GetApp()
+				r.change(func() {
+					if r.watched == nil {
+						r.watched = map[string]int{}
+					}
+					r.watched[p.Add.GetApp()]++
+				})
+			case *regionv1.WatchRequest_Remove:
+				app := interests[p.Remove]
+				delete(interests, p.Remove)
+				r.change(func() { r.watched[app]-- })
+			}
+		}
+	}
+}
+
+// update sends what is not as it was sent.
+func (r *region) update(stream regionv1.RegionService_WatchServer, id uint64, app string, sent map[uint64]map[string]*regionv1.Machine) {
+	r.mu.Lock()
+	list := slices.Clone(r.apps[app])
+	r.mu.Unlock()
+	first := sent[id] == nil
+	if first {
+		sent[id] = map[string]*regionv1.Machine{}
+		_ = stream.Send(&regionv1.WatchResponse{Interest: id, Event: &regionv1.WatchResponse_Snapshot{Snapshot: &regionv1.WatchSnapshot{}}})
+	}
+	now := map[string]*regionv1.Machine{}
+	for _, m := range list {
+		now[m.Id] = m
+		if sent[id][m.Id] != m {
+			_ = stream.Send(&regionv1.WatchResponse{Interest: id, Event: &regionv1.WatchResponse_Machine{Machine: m}})
+		}
+	}
+	for gone, m := range sent[id] {
+		if now[gone] == nil {
+			_ = stream.Send(&regionv1.WatchResponse{Interest: id, Event: &regionv1.WatchResponse_Gone{Gone: &regionv1.MachineGone{Worker: m.Worker, Id: gone, Ended: true}}})
+		}
+	}
+	sent[id] = now
+	if first {
+		_ = stream.Send(&regionv1.WatchResponse{Interest: id, Event: &regionv1.WatchResponse_Synced{Synced: &regionv1.WatchSynced{}}})
+	}
+}
+
+// global is a global node that knows what the regions of the world report,
+// less what is hidden from it.
+type global struct {
+	globalv1.UnimplementedDirectoryServiceServer
+	world *world
+	addr  string
+	stop  func()
+
+	mu      sync.Mutex
+	hidden  map[string]bool // regions that do not confirm
+	classes map[[2]string]uint32
+	stamp   uint64
+	moved   chan struct{}
+}
+
+// report takes what the region has of app into the directory.
+func (g *global) report(region, app string) {
+	r := g.world.regions[region]
+	r.mu.Lock()
+	n := len(r.apps[app])
+	r.mu.Unlock()
+	g.change(func() { g.classes[[2]string{region, app}] = uint32(presence.ClassOf(n)) })
+}
+
+func (g *global) change(fn func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	fn()
+	g.stamp++
+	close(g.moved)
+	g.moved = make(chan struct{})
+}
+
+var testGeneration = &clusterv1.Generation{Number: 1, Bits: 7}
+
+func (g *global) entries() []*globalv1.DirectoryEntry {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	rank := []byte(fmt.Sprintf("%020d", g.stamp+1))
+	var out []*globalv1.DirectoryEntry
+	for _, name := range slices.Sorted(maps.Keys(g.world.regions)) {
+		out = append(out,
+			&globalv1.DirectoryEntry{Region: name, Rank: rank, Generation: &globalv1.RegionGeneration{Region: name, Generation: testGeneration}},
+			&globalv1.DirectoryEntry{Region: name, Rank: rank, Record: g.world.record(name)})
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(g.classes), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
+		p := &globalv1.Presence{App: k[1], Class: g.classes[k], Stamp: 1000, Reporter: k[0] + "-w1", Generation: testGeneration}
+		if p.Class == 0 {
+			p.SinceUnixMs = 1
+		}
+		out = append(out, &globalv1.DirectoryEntry{Region: k[0], Rank: rank, Presence: p})
+	}
+	return out
+}
+
+func (w *world) record(name string) *globalv1.RegionRecord {
+	r := w.regions[name]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &globalv1.RegionRecord{Region: name, Generation: testGeneration, Stamp: 1000, Reporter: name + "-w1", Gateways: r.gateways, Locality: "l-" + name}
+}
+
+// confirmation is what the region's reporter says: the digest of its truth.
+func (w *world) confirmation(name string) *globalv1.Confirmation {
+	h := presence.NewHasher(testFleet, fleet.Region(name))
+	rec := w.record(name)
+	pr := presence.Region{Name: fleet.Region(name), Locality: rec.Locality}
+	for _, g := range rec.Gateways {
+		pr.Gateways = append(pr.Gateways, presence.Gateway{Node: fleet.Worker(g.Node), Address: g.Address})
+	}
+	digest := h.Region(pr)
+	r := w.regions[name]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for app, list := range r.apps {
+		if len(list) > 0 {
+			digest = digest.Add(h.App(fleet.App(app)))
+		}
+	}
+	return &globalv1.Confirmation{
+		Region: name, Generation: testGeneration, Reporter: name + "-w1", Algorithm: presence.DigestAlgorithm, Digest: digest.Bytes(), AgeMs: 1,
+	}
+}
+
+func (g *global) Watch(stream globalv1.DirectoryService_WatchServer) error {
+	tokens, errs := make(chan uint64), make(chan error, 1)
+	go func() {
+		for {
+			req, err := stream.Recv()
+			if err != nil {
+				errs <- err
+				return
+			}
+			tokens <- req.GetToken()
+		}
+	}()
+	if err := stream.Send(&globalv1.WatchResponse{Part: &globalv1.WatchResponse_Snapshot{Snapshot: &globalv1.DirectorySnapshot{Fleet: testFleet, Node: "g1"}}}); err != nil {
+		return err
+	}
+	synced := false
+	for {
+		g.mu.Lock()
+		moved := g.moved
+		g.mu.Unlock()
+		for _, e := range g.entries() {
+			if err := stream.Send(&globalv1.WatchResponse{Part: &globalv1.WatchResponse_Entry{Entry: e}}); err != nil {
+				return err
+			}
+		}
+		if !synced {
+			synced = true
+			_ = stream.Send(&globalv1.WatchResponse{Part: &globalv1.WatchResponse_Synced{Synced: &globalv1.DirectorySynced{}}})
+		}
+		select {
+		case err := <-errs:
+			return err
+		case <-moved:
+		case token := <-tokens:
+			out := &globalv1.Confirmations{Token: token}
+			for _, name := range slices.Sorted(maps.Keys(g.world.regions)) {
+				g.mu.Lock()
+				hidden := g.hidden[name]
+				g.mu.Unlock()
+				if !hidden {
+					out.Confirmations = append(out.Confirmations, g.world.confirmation(name))
+				}
+			}
+			_ = stream.Send(&globalv1.WatchResponse{Part: &globalv1.WatchResponse_Confirmations{Confirmations: out}})
+		}
+	}
+}
+
+// eventually waits until cond holds.
+func eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.After(15 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-deadline:
+			t.Fatalf("not in time: %s", what)
+		case <-tick.C:
+		}
+	}
+}
