@@ -72,7 +72,7 @@ Exit codes: 0 complete, 1 failed, 2 usage or configuration, 3 not found,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetIn(e.in)
 	root.SetOut(e.out)

@@ -1,0 +1,71 @@
+package run
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/config"
+	"github.com/firebreak-dev/firebreak/global"
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+	"github.com/firebreak-dev/firebreak/internal/identity"
+	"github.com/firebreak-dev/firebreak/internal/mesh/quic"
+	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
+	"github.com/firebreak-dev/firebreak/region"
+	"github.com/firebreak-dev/firebreak/router"
+)
+
+// open opens the role of a file.
+func open(ctx context.Context, f config.File, s shared) (node, error) {
+	switch f := f.(type) {
+	case *config.Region:
+		return openRegion(ctx, f, s)
+	case *config.Global:
+		return openGlobal(ctx, f, s)
+	case *config.Router:
+		return openRouter(ctx, f, s)
+	}
+	return nil, fmt.Errorf("no role has a file of %T", f)
+}
+
+func openRegion(ctx context.Context, f *config.Region, s shared) (node, error) {
+	g, err := config.ParseGeneration(f.Generation)
+	if err != nil {
+		return nil, err
+	}
+	return region.New(ctx, region.Config{
+		Fleet: f.Fleet, Region: fleet.Region(f.Region), Node: s.worker(), Locality: f.Locality,
+		Generation: quic.Generation{Number: g.Number, Bits: g.Bits},
+		Data:       f.Data, Identity: s.identity, Seeds: f.Gossip.Seeds,
+		Gossip: f.Gossip.Listen, GossipAdvertise: f.Gossip.Advertise,
+		GRPC: f.GRPC.Listen, GRPCAdvertise: f.GRPC.Advertise, Socket: f.Socket, Admin: f.Admin,
+		Gateway: s.identity.ID().Role == identity.Gateway, Globals: f.Globals,
+		Durability: durability(f.Durability), Control: f.Control,
+		Logger: s.log, Registry: s.registry, Version: s.version,
+	})
+}
+
+func openGlobal(ctx context.Context, f *config.Global, s shared) (node, error) {
+	return global.New(ctx, global.Config{
+		Fleet: f.Fleet, Node: s.worker(), Locality: f.Locality, Data: f.Data, Identity: s.identity,
+		Gossip: f.Gossip.Listen, GossipAdvertise: f.Gossip.Advertise, Seeds: f.Gossip.Seeds,
+		GRPC: f.GRPC.Listen, GRPCAdvertise: f.GRPC.Advertise, Admin: f.Admin,
+		Control: f.Control, Durability: durability(f.Durability), BrakeObserve: f.Brake == "observe",
+		Logger: s.log, Registry: s.registry, Version: s.version,
+	})
+}
+
+func openRouter(ctx context.Context, f *config.Router, s shared) (node, error) {
+	return router.New(ctx, router.Config{
+		Fleet: f.Fleet, Node: s.worker(), Locality: f.Locality, Data: f.Data, Identity: s.identity,
+		GRPC: f.GRPC.Listen, GRPCAdvertise: f.GRPC.Advertise, Admin: f.Admin,
+		Globals: f.Globals, Control: f.Control,
+		Logger: s.log, Registry: s.registry, Version: s.version,
+	})
+}
+
+func durability(word string) sqlite.Durability {
+	if word == "os" {
+		return sqlite.OS
+	}
+	return sqlite.Fsync
+}
