@@ -151,3 +151,6 @@ func (a *Answers) Put(app fleet.App, ans Answer) {
 	}
 	a.held[app] = ans
 }
+
+// Len returns how many answers are held, old ones included.
+func (a *Answers) Len() int { return len(a.held) }

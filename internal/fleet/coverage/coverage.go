@@ -82,8 +82,9 @@ type Part struct {
 	Detail   string        // for a person: what failed
 }
 
-// Merge joins two parts of one region in one answer: the worse state, the
-// older age and moment, the larger count of withheld records.
+// Merge joins two parts of one region in one answer: the worse state with its
+// detail, the older age and moment, the larger count of withheld records. It is
+// commutative, associative and idempotent.
 func Merge(a, b Part) Part {
 	if a.State == 0 {
 		return b
@@ -103,9 +104,6 @@ func Merge(a, b Part) Part {
 		out.AsOf = a.AsOf
 	}
 	out.Withheld = max(a.Withheld, b.Withheld)
-	if out.Detail == "" {
-		out.Detail = a.Detail
-	}
 	return out
 }
 
