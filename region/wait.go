@@ -32,14 +32,22 @@ func (n *Node) Wait(ctx context.Context, scope regionv1.WaitScope, points []reco
 	}
 	left := time.Until(deadline)
 	left -= min(answerMargin, left/4)
-	lacks, err := n.waitHere(ctx, points, left)
-	if err != nil {
+	var here, there []*regionv1.Lack
+	var both errgroup.Group
+	both.Go(func() (err error) {
+		here, err = n.waitHere(ctx, points, left)
+		return err
+	})
+	if scope == regionv1.WaitScope_WAIT_SCOPE_REGION {
+		both.Go(func() error {
+			there = n.waitPeers(ctx, points, left)
+			return nil
+		})
+	}
+	if err := both.Wait(); err != nil {
 		return nil, err
 	}
-	if scope == regionv1.WaitScope_WAIT_SCOPE_REGION {
-		lacks = append(lacks, n.waitPeers(ctx, points, left)...)
-	}
-	return &regionv1.WaitResponse{Reached: len(lacks) == 0, Lacks: lacks}, nil
+	return &regionv1.WaitResponse{Reached: len(here)+len(there) == 0, Lacks: append(here, there...)}, nil
 }
 
 // waitPeers asks every live node, in parallel, to wait.
