@@ -93,20 +93,68 @@ func (r Received) With(g Range) Received {
 	return out
 }
 
-// Union returns every version of r and of o.
-func (r Received) Union(o Received) Received {
-	for _, g := range o.Ranges() {
-		r = r.With(g)
+// ReceivedOf returns the set of ranges, which ascend and do not overlap.
+func ReceivedOf(ranges []Range) Received {
+	var r Received
+	for _, g := range ranges {
+		if g.From > r.Head+1 {
+			r.Gaps = append(r.Gaps, Range{r.Head + 1, g.From - 1})
+		}
+		r.Head = g.To
 	}
 	return r
+}
+
+// Union returns every version of r and of o.
+func (r Received) Union(o Received) Received {
+	if len(r.Gaps) == 0 && r.Head >= o.Head {
+		return r
+	}
+	if len(o.Gaps) == 0 && o.Head >= r.Head {
+		return o
+	}
+	a, b := r.Ranges(), o.Ranges()
+	var out []Range
+	for len(a) > 0 || len(b) > 0 {
+		if len(a) == 0 || len(b) > 0 && b[0].From < a[0].From {
+			a, b = b, a
+		}
+		g := a[0]
+		a = a[1:]
+		if n := len(out); n > 0 && g.From <= out[n-1].To {
+			out[n-1].To = max(out[n-1].To, g.To)
+			continue
+		}
+		out = append(out, g)
+	}
+	return ReceivedOf(out)
 }
 
 // Minus returns the ranges of o that r lacks, ascending: what r's holder asks
 // o's holder for.
 func (r Received) Minus(o Received) []Range {
+	if len(r.Gaps) == 0 && r.Head >= o.Head {
+		return nil
+	}
 	var out []Range
+	have := r.Ranges()
 	for _, g := range o.Ranges() {
-		out = append(out, r.Missing(g)...)
+		for len(have) > 0 && have[0].To < g.From {
+			have = have[1:]
+		}
+		for i := 0; g.From <= g.To; i++ {
+			if i == len(have) || have[i].From > g.To {
+				out = append(out, g)
+				break
+			}
+			if have[i].From > g.From {
+				out = append(out, Range{g.From, have[i].From - 1})
+			}
+			if have[i].To >= g.To {
+				break
+			}
+			g.From = have[i].To + 1
+		}
 	}
 	return out
 }

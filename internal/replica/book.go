@@ -134,9 +134,11 @@ func (b *book) room(w record.Writer, g record.Range) bool {
 	if len(e.Received.Gaps)+len(e.pending.Gaps) < maxGaps {
 		return true
 	}
-	have := e.Received.Union(e.pending)
-	return len(have.With(g).Gaps) <= len(have.Gaps)
+	return e.has(g.From-1) || e.has(g.To+1) // then it makes no gap
 }
+
+// has reports whether v was received or is on its way.
+func (e *entry) has(v record.Version) bool { return e.Received.Has(v) || e.pending.Has(v) || v == 0 }
 
 func (b *book) gaps() (n int) {
 	for _, l := range b.leaves {
@@ -163,11 +165,7 @@ func without(p, r record.Received) record.Received {
 	if p.Head == 0 || len(r.Gaps) == 0 && r.Head >= p.Head {
 		return record.Received{}
 	}
-	var out record.Received
-	for _, g := range r.Minus(p) {
-		out = out.With(g)
-	}
-	return out
+	return record.ReceivedOf(r.Minus(p))
 }
 
 // past remembers the digests of the last moments.

@@ -97,9 +97,9 @@ func (c *Core) elsewhere(p *peer, w record.Writer, have record.Received) record.
 		}
 		for _, a := range o.session.asked {
 			if a.Writer == w {
-				for _, g := range a.Ranges {
-					have = have.With(g)
-				}
+				asked := slices.Clone(a.Ranges)
+				slices.Reverse(asked)
+				have = have.Union(record.ReceivedOf(asked))
 			}
 		}
 	}
