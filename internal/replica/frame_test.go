@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -152,6 +153,28 @@ func TestHostileFramesCostBoundedMemory(t *testing.T) {
 			runtime.ReadMemStats(&after)
 			if used := after.TotalAlloc - before.TotalAlloc; used > 2*MaxFrame {
 				t.Errorf("kind %#x filled with %#x: %d bytes allocated", kind, fill, used)
+			}
+		}
+	}
+}
+
+func TestWireReferenceQuotesTheGoldenBytes(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reference/wire.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{goldenFile, "../record/testdata/golden.json"} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []vector
+		if err := json.Unmarshal(data, &all); err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range all {
+			if !strings.Contains(string(page), "`"+v.Hex+"`") {
+				t.Errorf("docs/reference/wire.md lacks the %s of %s: %s", v.Name, v.Of, v.Hex)
 			}
 		}
 	}
