@@ -56,9 +56,9 @@ func readReport(t *testing.T, file string) report {
 // liveRows asks Debian's sqlite3 what has not ended on one node of a region.
 func liveRows(t *testing.T, db string) int {
 	t.Helper()
-	out, err := exec.Command("sqlite3", "-readonly", db, "SELECT count(*) FROM fleet_machines WHERE state <> 'ended'").Output()
+	out, err := exec.Command("sqlite3", "-readonly", db, "SELECT count(*) FROM fleet_machines WHERE state <> 'ended'").CombinedOutput()
 	if err != nil {
-		t.Fatalf("sqlite3 %s: %v", db, err)
+		t.Fatalf("sqlite3 %s: %v: %s", db, err, out)
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(string(out)))
 	if err != nil {
@@ -68,6 +68,7 @@ func liveRows(t *testing.T, db string) int {
 }
 
 func TestAReplayedTraceEndsAtItsTruthInEveryTier(t *testing.T) {
+	t.Parallel()
 	machines := tracegen.Generate(tracegen.Config{Seed: 11, Machines: 600, Apps: 15, Span: 6 * day})
 	const until = 5 * day
 	want := trace.Count(machines, until)
@@ -157,6 +158,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 }
 
 func TestTheCheckSeesAWithdrawalThatTheTruthLacksAndOneThatTheNodesLack(t *testing.T) {
+	t.Parallel()
 	machines := []trace.Machine{
 		{ID: "stays", App: "web", Create: trace.Before, Delete: trace.Never},
 		{ID: "ends", App: "web", Create: trace.Before, Delete: 2e9},
@@ -188,67 +190,81 @@ func TestTheCheckSeesAWithdrawalThatTheTruthLacksAndOneThatTheNodesLack(t *testi
 	}
 }
 
-func TestResumeGoesOnWithWhatWasThereAndANewRunDoesNot(t *testing.T) {
-	data := filepath.Join(t.TempDir(), "dev")
-	run := func(resume bool) report {
-		s := small(t, data)
-		s.resume, s.rate, s.exitAfter = resume, 100, time.Second
-		if err := s.run(t.Context()); err != nil {
-			t.Fatal(err)
+// during runs s, calls do once everything is ready and ok holds, and ends s as
+// Ctrl-C does. A session without a report then ends without a check.
+func during(t *testing.T, s *session, ok func() bool, do func()) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- s.run(ctx) }()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case err := <-done:
+			t.Fatalf("it ended by itself: %v", err)
 		}
-		return readReport(t, s.report)
 	}
-	count := func(r report) (n int) {
-		for _, app := range r.Apps {
-			n += app.Machines
-		}
-		return n
-	}
-	first, second, third := count(run(false)), count(run(true)), count(run(false))
-	if first == 0 || second < first+first/2 || third > second-first/2 {
-		t.Errorf("%d machines, %d after --resume, %d after a new run", first, second, third)
+	do()
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
-func TestCtrlCEndsWithoutAnError(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		after func(*session) bool // when it comes
-	}{
-		{"while it starts", func(s *session) bool { return true }},
-		{"while it runs", func(s *session) bool { return exists(filepath.Join(s.data, devfile.Name)) }},
-	} {
-		s := small(t, filepath.Join(t.TempDir(), "dev"))
-		s.report, s.rate = "", 20
-		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- s.run(ctx) }()
-		tick := time.NewTicker(10 * time.Millisecond)
-		for !c.after(s) {
-			<-tick.C
-		}
-		tick.Stop()
-		stop()
-		if err := <-done; err != nil {
-			t.Errorf("%s: %v", c.name, err)
-		}
+func (s *session) ready() bool { return exists(filepath.Join(s.data, devfile.Name)) }
+
+func TestResumeGoesOnWithWhatWasThereAndANewRunDoesNot(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "dev")
+	first := small(t, data)
+	first.report, first.rate = "", 100
+	db := filepath.Join(data, "iad", "iad-1", "node.db")
+	during(t, first, func() bool { return first.ready() && liveRows(t, db) > 20 }, func() {})
+	was := liveRows(t, db)
+
+	second := small(t, data)
+	second.resume, second.exitAfter = true, 100*time.Millisecond
+	if err := second.run(t.Context()); err != nil {
+		t.Fatal(err)
 	}
+	n := 0
+	for _, app := range readReport(t, second.report).Apps {
+		n += app.Machines
+	}
+	if now := liveRows(t, db); n < 15 || n != now || n > was+10 {
+		t.Errorf("%d machines before, %d in the report after --resume, %d rows", was, n, now)
+	}
+
+	third := small(t, data)
+	third.report = ""
+	if err := os.Remove(filepath.Join(data, devfile.Name)); err != nil { // it tells when the third is ready
+		t.Fatal(err)
+	}
+	during(t, third, third.ready, func() {})
+	if now := liveRows(t, db); now != 0 {
+		t.Errorf("a new run began with %d machines", now)
+	}
+}
+
+func TestCtrlCWhileItStartsIsNoError(t *testing.T) {
+	t.Parallel()
+	s := small(t, filepath.Join(t.TempDir(), "dev"))
+	during(t, s, func() bool { return exists(s.data) }, func() {})
 }
 
 func TestASecondDevOnOneDirectoryIsRefused(t *testing.T) {
+	t.Parallel()
 	s := small(t, filepath.Join(t.TempDir(), "dev"))
-	s.exitAfter, s.rate = time.Second, 20
-	second := make(chan string, 1)
-	s.beforeCheck = func(*truth.Model) {
+	s.report = ""
+	during(t, s, s.ready, func() {
 		_, code, errText := command(t, "--data", s.data)
-		second <- strconv.Itoa(code) + " " + errText
-	}
-	if err := s.run(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got := <-second; !strings.HasPrefix(got, "2 ") || !strings.Contains(got, "in use by another dev") {
-		t.Errorf("the second said %q", got)
-	}
+		if code != 2 || !strings.Contains(errText, "in use by another dev") {
+			t.Errorf("exit %d: %s", code, errText)
+		}
+	})
 }
 
 func TestADirectoryOfAnybodyElseIsRefused(t *testing.T) {
