@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -69,9 +70,29 @@ func (l *line) publish(entries []store.Entry, boots []lineBoot) {
 		clear(l.entries[:drop])
 		l.entries, l.sizes = l.entries[drop:], l.sizes[drop:]
 	}
-	if len(entries) > 0 {
-		close(l.more)
-		l.more = make(chan struct{})
+	close(l.more)
+	l.more = make(chan struct{})
+}
+
+// reach waits until p, which a snapshot has seen, is on the line: a commit is
+// visible a moment before it is published.
+func (l *line) reach(ctx context.Context, p store.Position) error {
+	for {
+		l.mu.Lock()
+		closed, more := l.closed, l.more
+		there := l.last >= p.Sequence && slices.ContainsFunc(l.boots, func(b lineBoot) bool { return b.boot == p.Boot && b.bits == p.Bits })
+		l.mu.Unlock()
+		switch {
+		case there:
+			return nil
+		case closed:
+			return store.ErrClosed
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package sqlite_test
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/store"
@@ -158,4 +160,59 @@ func withheld(tb testing.TB, db *sqlite.DB) []store.Withheld {
 		tb.Fatal(err)
 	}
 	return out
+}
+
+func deliverAll(tb testing.TB, db *sqlite.DB, w record.Writer) []record.Delivery {
+	tb.Helper()
+	s, err := db.Snapshot(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer s.Close()
+	out, err := s.Deliver(w, record.Range{From: 1, To: 1 << 50}, 1<<30)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return out
+}
+
+func states(tb testing.TB, db *sqlite.DB) []store.WriterState {
+	tb.Helper()
+	s, err := db.Snapshot(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer s.Close()
+	out, err := s.Writers()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return out
+}
+
+func same(tb testing.TB, what string, want, got any) {
+	tb.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		tb.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+// recount sums the fingerprints of what a store delivers: all it has must
+// hash to what it says.
+func recount(tb testing.TB, db *sqlite.DB) {
+	tb.Helper()
+	h := record.NewHasher("test", "region/iad")
+	for _, ws := range states(tb, db) {
+		var prints [3]record.Fingerprint
+		for _, d := range deliverAll(tb, db, ws.Writer) {
+			for _, c := range d.Changesets {
+				for _, r := range c.Records {
+					if !r.Deleted {
+						prints[r.Kind-1] = prints[r.Kind-1].Add(h.Hash(r, c.Point()))
+					}
+				}
+			}
+		}
+		same(tb, "fingerprints of "+ws.Writer.String(), prints, ws.Fingerprints)
+	}
 }

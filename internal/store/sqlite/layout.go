@@ -105,78 +105,85 @@ func checkIdentity(c *conn, cfg Config) error {
 	return nil
 }
 
-// createTables makes what is missing, and adds columns that have come.
-func createTables(c *conn, tables []*table, views []string) error {
+// createTables makes what is missing, and returns the tables that have got
+// columns which had come later than they.
+func createTables(c *conn, tables []*table, views []string) (wider []*table, err error) {
 	for _, sql := range engineTables {
 		if err := c.script(sql); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, t := range tables {
-		if err := createTable(c, t); err != nil {
-			return fmt.Errorf("table %s: %w", t.Name, err)
+		added, err := createTable(c, t)
+		if err != nil {
+			return nil, fmt.Errorf("table %s: %w", t.Name, err)
+		}
+		if added && t.Kind != 0 {
+			wider = append(wider, t)
 		}
 	}
-	return createViews(c, views)
+	return wider, createViews(c, views)
 }
 
-func createTable(c *conn, t *table) error {
+// createTable reports whether it added columns to a table that was there.
+func createTable(c *conn, t *table) (added bool, err error) {
 	have := map[string]string{}
-	err := c.rows(context.Background(), `SELECT name, type FROM pragma_table_xinfo(?)`, []driver.Value{t.Name}, func(r []record.Value) error {
+	err = c.rows(context.Background(), `SELECT name, type FROM pragma_table_xinfo(?)`, []driver.Value{t.Name}, func(r []record.Value) error {
 		have[r[0].Data] = strings.ToUpper(r[1].Data)
 		return nil
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	if len(have) == 0 {
 		if err := c.script(t.SQL()); err != nil {
-			return err
+			return false, err
 		}
-	} else if err := alterTable(c, t, have); err != nil {
-		return err
+	} else if added, err = alterTable(c, t, have); err != nil {
+		return false, err
 	}
 	if t.Kind == 0 {
-		return nil
+		return added, nil
 	}
 	// Triggers name the columns: make them anew.
 	for _, op := range []string{"insert", "update", "delete"} {
 		if err := c.script("DROP TRIGGER IF EXISTS " + schema.Quote("_fb_on_"+op+"_"+t.Name)); err != nil {
-			return err
+			return false, err
 		}
 	}
 	for _, sql := range t.ddl() {
 		if err := c.script(sql); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return added, nil
 }
 
-func alterTable(c *conn, t *table, have map[string]string) error {
+func alterTable(c *conn, t *table, have map[string]string) (added bool, err error) {
 	for name := range have {
 		if t.Index(name) < 0 {
-			return fmt.Errorf("the file has column %s, the schema has not", name)
+			return false, fmt.Errorf("the file has column %s, the schema has not", name)
 		}
 	}
 	for _, k := range slices.Concat(t.Key, t.Columns) {
 		got, ok := have[k.Name]
 		if ok && got != k.Type {
-			return fmt.Errorf("column %s is %s in the file and %s in the schema", k.Name, got, k.Type)
+			return false, fmt.Errorf("column %s is %s in the file and %s in the schema", k.Name, got, k.Type)
 		}
 		if ok {
 			continue
 		}
 		if k.Expr != "" || k.NotNull && k.Default.Type == record.Null || slices.ContainsFunc(t.Key, func(x schema.Column) bool { return x.Name == k.Name }) {
-			return fmt.Errorf("column %s cannot be added: it needs a constant default or no NOT NULL", k.Name)
+			return false, fmt.Errorf("column %s cannot be added: it needs a constant default or no NOT NULL", k.Name)
 		}
 		// The definition as SQL() writes it, without a table around it.
 		def := strings.TrimSuffix(strings.TrimPrefix(schema.Table{Name: "x", Columns: []schema.Column{k}}.SQL(), `CREATE TABLE "x" (`), `, PRIMARY KEY ()) WITHOUT ROWID`)
 		if err := c.script(fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s", schema.Quote(t.Name), def)); err != nil {
-			return err
+			return false, err
 		}
+		added = true
 	}
-	return nil
+	return added, nil
 }
 
 // createViews drops every view and makes those of now.

@@ -36,6 +36,7 @@ type localWrite struct {
 	// Owned by the loop until done is closed.
 	commit store.Commit
 	err    error
+	ahead  time.Duration // how long the clock of shared tables would have to wait
 }
 
 // job is something else that the loop does in a transaction of its own.
@@ -64,10 +65,10 @@ func (db *DB) update(ctx context.Context, alone bool, fn func(*tx) error) (store
 		if !w.await(db.closed) {
 			return store.Commit{}, store.ErrClosed
 		}
-		if !errors.Is(w.err, hlc.ErrAhead) || waited >= maxWait {
+		if !errors.Is(w.err, hlc.ErrAhead) || waited+w.ahead > maxWait {
 			return w.commit, w.err
 		}
-		const step = 20 * time.Millisecond
+		step := max(w.ahead, time.Millisecond)
 		if err := backoff.Wait(ctx, step); err != nil {
 			return store.Commit{}, w.err
 		}
@@ -243,6 +244,7 @@ func (w *work) runLocal(l *localWrite) error {
 		return fmt.Errorf("transaction ended by SQLite: %w", l.err)
 	}
 	if l.err != nil {
+		l.ahead = w.st.clock.Last().Wall().Sub(w.db.cfg.Now().Add(hlc.MaxAhead))
 		return w.c.script("ROLLBACK TO _fb; RELEASE _fb")
 	}
 	if err := w.c.script("RELEASE _fb"); err != nil {

@@ -111,3 +111,13 @@ func openReader(cfg Config, guarded bool) (*conn, error) {
 	}
 	return c, nil
 }
+
+// with lends a connection to fn.
+func (p *pool) with(ctx context.Context, fn func(*conn) error) error {
+	c, err := p.get(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.put(c)
+	return fn(c)
+}

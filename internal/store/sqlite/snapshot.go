@@ -48,7 +48,11 @@ func (db *DB) snapshot(ctx context.Context) (*snapshot, error) {
 		hasher: record.NewHasher(db.cfg.Fleet, db.cfg.Cluster),
 		byID:   map[int64]*writerState{}, byName: map[record.Writer]int64{},
 	}
-	if err := s.begin(); err != nil {
+	err = s.begin()
+	if err == nil {
+		err = db.line.reach(ctx, s.pos)
+	}
+	if err != nil {
 		s.end(err)
 		return nil, err
 	}

@@ -147,7 +147,11 @@ func (db *DB) prepare(ctx context.Context) error {
 		return err
 	}
 	db.synced = true
-	if err := db.inTransaction(func() error { return createTables(c, db.tables, db.cfg.Views) }); err != nil {
+	var wider []*table
+	if err := db.inTransaction(func() error {
+		wider, err = createTables(c, db.tables, db.cfg.Views)
+		return err
+	}); err != nil {
 		return err
 	}
 	if err := db.checkUnclean(ctx); err != nil {
@@ -166,6 +170,11 @@ func (db *DB) prepare(ctx context.Context) error {
 		_, err := w.newWriter(0)
 		return err
 	})
+	for _, t := range wider {
+		if err == nil {
+			err = db.transaction(false, func(w *work) error { return w.adopt(t) })
+		}
+	}
 	if err == nil {
 		err = db.retryWithheld()
 	}
@@ -313,20 +322,16 @@ func (db *DB) Stats() Stats {
 	}
 	ctx, stop := context.WithTimeout(context.Background(), db.cfg.Limits.Time)
 	defer stop()
-	c, err := db.inside.get(ctx)
-	if err != nil {
-		s.Err = err
-		return s
-	}
-	defer db.inside.put(c)
-	for _, t := range db.tables {
-		r, err := c.row("SELECT count(*) FROM " + schema.Quote(t.Name))
-		if err != nil {
-			s.Err = err
-			return s
+	s.Err = db.inside.with(ctx, func(c *conn) error {
+		for _, t := range db.tables {
+			r, err := c.row("SELECT count(*) FROM " + schema.Quote(t.Name))
+			if err != nil {
+				return err
+			}
+			s.Rows[t.Name] = r[0].Int
 		}
-		s.Rows[t.Name] = r[0].Int
-	}
+		return nil
+	})
 	return s
 }
 
