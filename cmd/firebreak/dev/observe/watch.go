@@ -110,8 +110,8 @@ func (w *Watches) global(ctx context.Context, o propagation.Observer, c globalv1
 		if ev.GetSynced() != nil {
 			w.synced(o)
 		}
-		if e := ev.GetEntry(); e.GetPresence().GetClass() > 0 {
-			w.cfg.Tracker.SeenApp(o, fleet.Region(e.Region), fleet.App(e.Presence.App), time.Now())
+		if e := ev.GetEntry(); e.GetPresence() != nil {
+			w.cfg.Tracker.Listed(o, fleet.Region(e.Region), fleet.App(e.Presence.App), e.Presence.Class > 0, time.Now())
 		}
 	}
 }

@@ -6,8 +6,8 @@
 // with that number, or a later one of the same machine, has seen the write. Its
 // commit is taken as the earlier of two moments that both lie after it: the
 // acknowledgement, and the first sight by anybody. At global only the first
-// machine of an app in a region changes anything, so only those are measured
-// there.
+// machine of an app in a region changes anything, and not if the app has just
+// left it and is still listed, so only those are measured there.
 //
 // What is measured is a sample: while many writes wait to be seen, further
 // ones are not taken. A write that nobody could see, for it was withdrawn or
@@ -72,10 +72,17 @@ type Tracker struct {
 
 	mu      sync.Mutex
 	paused  bool
+	listed  map[listing]bool          // what the global nodes show
 	waiting map[machineKey][]*pending // of one machine, by number
 	count   int
 	hist    map[Tier]*histogram
 	unseen  map[Tier]int
+}
+
+type listing struct {
+	Observer
+	at  fleet.Region
+	app fleet.App
 }
 
 type machineKey struct {
@@ -88,6 +95,7 @@ func New(observers []Observer) *Tracker {
 	t := &Tracker{
 		observers: observers,
 		paused:    true,
+		listed:    map[listing]bool{},
 		waiting:   map[machineKey][]*pending{},
 		hist:      map[Tier]*histogram{},
 		unseen:    map[Tier]int{},
@@ -122,7 +130,7 @@ func (t *Tracker) Begin(w Write, now time.Time) {
 	}
 	p := &pending{Write: w, begun: now, until: map[Observer]bool{}, seen: map[Observer]time.Time{}}
 	for _, o := range t.observers {
-		if expects(o, w) {
+		if t.expects(o, w) {
 			p.until[o] = true
 		}
 	}
@@ -132,12 +140,12 @@ func (t *Tracker) Begin(w Write, now time.Time) {
 }
 
 // expects reports whether o will see w at all.
-func expects(o Observer, w Write) bool {
+func (t *Tracker) expects(o Observer, w Write) bool {
 	switch o.Tier {
 	case Region:
 		return o.Region == w.Machine.Region
 	case Global:
-		return w.First
+		return w.First && !t.listed[listing{o, w.Machine.Region, w.Machine.App}]
 	case Catalog:
 		return w.New // a catalog shows machines, not what their metadata say
 	}
@@ -202,19 +210,27 @@ func (t *Tracker) Seen(o Observer, at truth.Place, id fleet.MachineID, number ui
 	}
 }
 
-// SeenApp says that a global node lists an app in a region.
-func (t *Tracker) SeenApp(o Observer, region fleet.Region, app fleet.App, now time.Time) {
+// Listed says that a global node lists an app in a region from now on, or that
+// it does no longer.
+func (t *Tracker) Listed(o Observer, region fleet.Region, app fleet.App, is bool, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !is {
+		delete(t.listed, listing{o, region, app})
+		return
+	}
+	t.listed[listing{o, region, app}] = true
 	for _, p := range t.matching(func(p *pending) bool {
 		return p.Machine.Region == region && p.Machine.App == app
 	}) {
-		t.mu.Lock()
 		t.see(machineKey{p.Machine.Place, p.Machine.ID}, p, o, now)
-		t.mu.Unlock()
 	}
 }
 
 // Awaited returns the machines that an observer has still to see.
 func (t *Tracker) Awaited(o Observer) []Write {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var out []Write
 	for _, p := range t.matching(func(p *pending) bool { return p.until[o] }) {
 		out = append(out, p.Write)
@@ -223,8 +239,6 @@ func (t *Tracker) Awaited(o Observer) []Write {
 }
 
 func (t *Tracker) matching(ok func(*pending) bool) []*pending {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	var out []*pending
 	for _, list := range t.waiting {
 		for _, p := range list {

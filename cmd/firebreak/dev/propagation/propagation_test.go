@@ -53,7 +53,7 @@ func TestEveryTierIsMeasuredFromTheCommit(t *testing.T) {
 	tr.Seen(node1, iad1, "a", 1, after(10)) // before the acknowledgement: this is the commit
 	tr.Acked(w, after(12))
 	tr.Seen(node2, iad1, "a", 1, after(14))
-	tr.SeenApp(global, "iad", "web", after(20))
+	tr.Listed(global, "iad", "web", true, after(20))
 	tr.Seen(router, iad1, "a", 1, after(30))
 	tr.Seen(catalog, iad1, "a", 1, after(45))
 	r := tr.Report(after(50))
@@ -97,6 +97,23 @@ func TestWhatNobodyCouldSeeIsNotUnseen(t *testing.T) {
 	}
 	if r[propagation.Global].Count != 0 || r[propagation.Global].P50 != nil || r[propagation.Router].Count != 1 {
 		t.Errorf("got %+v", r)
+	}
+}
+
+func TestAnAppThatIsStillListedIsNotWaitedForAtGlobal(t *testing.T) {
+	tr := tracker()
+	waits := func(n uint64, id fleet.MachineID) bool {
+		tr.Begin(write(n, id, true, true), start)
+		return len(tr.Awaited(global)) > 0
+	}
+	tr.Listed(global, "iad", "web", true, start)
+	tr.Listed(global, "ams", "other", true, start)
+	if waits(1, "a") {
+		t.Error("the listing of an app that had just left is waited for")
+	}
+	tr.Listed(global, "iad", "web", false, start)
+	if !waits(2, "b") {
+		t.Error("the listing of an app that is not listed is not waited for")
 	}
 }
 
