@@ -10,15 +10,19 @@ import (
 var histories = flag.Int("histories", 2000, "random histories of the identity laws")
 
 func TestIdentityLaws(t *testing.T) {
+	n := *histories
+	if testing.Short() {
+		n = min(n, 500)
+	}
 	var hits replicatest.Hits
-	for seed := range uint64(*histories) {
+	for seed := range uint64(n) {
 		h, err := replicatest.RunHistory(seed, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		hits.Add(h)
 	}
-	t.Logf("%d histories: %+v", *histories, hits)
+	t.Logf("%d histories: %+v", n, hits)
 	for name, n := range map[string]int{
 		"writes": hits.Writes, "refused writes": hits.Refused, "clean stops": hits.Stops, "crashes": hits.Crashes, "images put back": hits.PutBack,
 		"stale copies restored": hits.Restored, "backward clocks": hits.ClockBack, "renewed writers": hits.Renewed, "starts that met nobody": hits.Weak,

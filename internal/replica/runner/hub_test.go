@@ -3,6 +3,7 @@ package runner_test
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -10,18 +11,21 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/mesh"
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/replica/replicatest"
 	"github.com/firebreak-dev/firebreak/internal/replica/runner"
 	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/memory"
+	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 )
 
 // hub joins runners by channels: a mesh without a network.
 type hub struct {
-	mu    sync.Mutex
-	nodes map[record.Node]*node
-	cut   func(from, to record.Node, class mesh.Class) bool // frames that vanish
-	full  func(from, to record.Node, class mesh.Class) bool // frames that are refused
+	sqlite bool // stores are real
+	mu     sync.Mutex
+	nodes  map[record.Node]*node
+	cut    func(from, to record.Node, class mesh.Class) bool // frames that vanish
+	full   func(from, to record.Node, class mesh.Class) bool // frames that are refused
 }
 
 func newHub() *hub { return &hub{nodes: map[record.Node]*node{}} }
@@ -37,7 +41,7 @@ type node struct {
 	*runner.Runner
 	hub   *hub
 	name  record.Node
-	store *memory.Store
+	store store.Store
 	disk  *memory.Disk
 	inbox chan frame
 	stop  func()
@@ -89,13 +93,7 @@ func (n *node) SetWriter(boot, bits uint64) {
 	n.writer = record.Writer{Node: n.name, Boot: boot, Bits: bits}
 }
 
-func table() schema.Table {
-	return schema.Table{
-		Name: "things", Kind: record.Owned,
-		Key:     []schema.Column{{Name: "owner", Type: "TEXT", NotNull: true}, {Name: "id", Type: "TEXT", NotNull: true}},
-		Columns: []schema.Column{{Name: "val", Type: "BLOB"}},
-	}.WithIDs()
-}
+func tables() []schema.Table { return replicatest.Tables() }
 
 // join starts a node on a disk and connects it with all others.
 func (h *hub) join(t *testing.T, name record.Node, disk *memory.Disk, change func(*runner.Config)) *node {
@@ -114,10 +112,7 @@ func (h *hub) open(t *testing.T, name record.Node, disk *memory.Disk, skew time.
 	if disk == nil {
 		disk = &memory.Disk{}
 	}
-	st, err := memory.Open(memory.Config{Fleet: "f", Cluster: "region/r", Node: name, Tables: []schema.Table{table()}, Disk: disk, Now: func() time.Time { return time.Now().Add(skew) }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := newStore(t, h, name, disk, skew)
 	n := &node{hub: h, name: name, store: st, disk: disk, inbox: make(chan frame, 1024)}
 	cfg := runner.Config{Node: name, Lane: lane, Store: st, Mesh: n, Seed: int64(len(name)), OnOwnTail: func() {
 		n.mu.Lock()
@@ -127,11 +122,27 @@ func (h *hub) open(t *testing.T, name record.Node, disk *memory.Disk, skew time.
 	if change != nil {
 		change(&cfg)
 	}
+	var err error
 	if n.Runner, err = runner.New(cfg); err != nil {
 		t.Fatal(err)
 	}
 	h.start(t, n)
 	return n
+}
+
+func newStore(t *testing.T, h *hub, name record.Node, disk *memory.Disk, skew time.Duration) store.Store {
+	t.Helper()
+	var st store.Store
+	var err error
+	if h.sqlite {
+		st, err = sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "node.db"), Fleet: "f", Cluster: "region/r", Node: name, Tables: tables()})
+	} else {
+		st, err = memory.Open(memory.Config{Fleet: "f", Cluster: "region/r", Node: name, Tables: tables(), Disk: disk, Now: func() time.Time { return time.Now().Add(skew) }})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
 }
 
 func (h *hub) start(t *testing.T, n *node) {
@@ -185,17 +196,21 @@ func (h *hub) start(t *testing.T, n *node) {
 }
 
 // put writes rows, each as a transaction of its own.
-func (n *node) put(t *testing.T, val any, ids ...string) store.Commit {
+func (n *node) put(t *testing.T, val int, ids ...string) (c store.Commit) {
 	t.Helper()
-	var c store.Commit
 	for _, id := range ids {
-		var err error
-		c, err = n.store.Update(t.Context(), func(tx store.Tx) error {
-			return tx.Put("things", store.Row{record.Of(string(n.name)), record.Of(id), record.Of(val)})
+		c = n.write(t, func(tx store.Tx) error {
+			return tx.Put(replicatest.Owned, store.Row{record.Of(string(n.name)), record.Of(id), record.Of(val)})
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+	}
+	return c
+}
+
+func (n *node) write(t *testing.T, fn func(store.Tx) error) store.Commit {
+	t.Helper()
+	c, err := n.store.Update(t.Context(), fn)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return c
 }

@@ -10,7 +10,10 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/mesh"
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/replica"
+	"github.com/firebreak-dev/firebreak/internal/replica/replicatest"
 	"github.com/firebreak-dev/firebreak/internal/replica/runner"
+	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
 func TestPushReachesEveryPeerAtOnceAndOnce(t *testing.T) {
@@ -19,7 +22,7 @@ func TestPushReachesEveryPeerAtOnceAndOnce(t *testing.T) {
 		a, b, c := h.join(t, "a", nil, nil), h.join(t, "b", nil, nil), h.join(t, "c", nil, nil)
 		time.Sleep(3 * time.Second)
 		began := time.Now()
-		commit := a.put(t, "v", "x")
+		commit := a.put(t, 7, "x")
 		for _, n := range []*node{a, b, c} {
 			if err := n.WaitPoint(within(t, time.Second), commit.Point); err != nil {
 				t.Fatalf("%s: %v", n.name, err)
@@ -29,7 +32,7 @@ func TestPushReachesEveryPeerAtOnceAndOnce(t *testing.T) {
 			t.Errorf("it took %v on a network without delay", d)
 		}
 		time.Sleep(10 * time.Second)
-		if got := b.value(t, "a", "x"); !got.Equal(record.Of("v")) {
+		if got := b.value(t, "a", "x"); !got.Equal(record.Of(7)) {
 			t.Errorf("b has %v", got)
 		}
 		for _, n := range []*node{b, c} {
@@ -99,7 +102,7 @@ func TestFrozenNodeSendsNothing(t *testing.T) {
 		frozen := true
 		a := h.join(t, "a", nil, func(c *runner.Config) { c.Freeze = func() bool { return frozen } })
 		b := h.join(t, "b", nil, nil)
-		point := a.put(t, "v", "x").Point
+		point := a.put(t, 7, "x").Point
 		time.Sleep(5 * time.Second)
 		if s := a.Stats(); s.Sent[0].Frames+s.Sent[1].Frames != 0 {
 			t.Errorf("sent %+v", s.Sent)
@@ -152,12 +155,12 @@ func TestOwnTailOfAHigherBootIsOutrankedAndTold(t *testing.T) {
 		h := newHub()
 		b := h.join(t, "b", nil, nil)
 		a := h.join(t, "a", nil, nil)
-		a.put(t, "first", "x", "y")
+		a.put(t, 1, "x", "y")
 		a.stop()
 		image := a.disk.Copy()
 		time.Sleep(time.Hour)
 		a = h.join(t, "a", a.disk, nil)
-		later := a.put(t, "second", "x", "y").Point
+		later := a.put(t, 2, "x", "y").Point
 		if err := b.WaitPoint(within(t, time.Minute), later); err != nil {
 			t.Fatal(err)
 		}
@@ -166,7 +169,7 @@ func TestOwnTailOfAHigherBootIsOutrankedAndTold(t *testing.T) {
 		h.cut = func(from, to record.Node, class mesh.Class) bool { return true }
 		h.mu.Unlock()
 		back := h.joinAt(t, "a", image, -2*time.Hour) // the old image, and a clock that went back
-		back.put(t, "third", "x")
+		back.put(t, 3, "x")
 		if w := back.store.Writer(); w.Boot >= later.Writer.Boot {
 			t.Fatalf("the put-back image starts as %v, above %v: the test shows nothing", w, later.Writer)
 		}
@@ -178,7 +181,7 @@ func TestOwnTailOfAHigherBootIsOutrankedAndTold(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		for _, n := range []*node{back, b} {
-			if x, y := n.value(t, "a", "x"), n.value(t, "a", "y"); !x.Equal(record.Of("third")) || !y.Equal(record.Of("second")) {
+			if x, y := n.value(t, "a", "x"), n.value(t, "a", "y"); !x.Equal(record.Of(3)) || !y.Equal(record.Of(2)) {
 				t.Errorf("%s has %v, %v; want what this start wrote, and what the unknown start wrote", n.name, x, y)
 			}
 		}
@@ -188,6 +191,52 @@ func TestOwnTailOfAHigherBootIsOutrankedAndTold(t *testing.T) {
 		}
 		if b.Root() != back.Root() {
 			t.Error("roots differ")
+		}
+	})
+}
+
+func TestRealStoresBecomeEqual(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		h.sqlite = true
+		n := 0
+		h.cut = func(from, to record.Node, class mesh.Class) bool { n++; return n%5 == 0 }
+		nodes := []*node{h.join(t, "a", nil, nil), h.join(t, "b", nil, nil), h.join(t, "c", nil, nil)}
+		for i := range 60 {
+			from := nodes[i%3]
+			from.put(t, i, fmt.Sprint("x", i%7))
+			from.write(t, func(tx store.Tx) error {
+				return tx.Put(replicatest.Shared, store.Row{record.Of(fmt.Sprint("s", i%4)), record.Of(i)})
+			})
+			from.write(t, func(tx store.Tx) error {
+				return tx.Put(replicatest.Ranked, store.Row{record.Of(fmt.Sprint("r", i%4)), record.Of(i), record.Of(i)})
+			})
+			time.Sleep(10 * time.Millisecond)
+		}
+		for _, from := range nodes {
+			sets := from.Received()
+			for _, n := range nodes {
+				if err := n.WaitSets(within(t, time.Minute), sets); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		synctest.Wait()
+		for _, n := range nodes {
+			snap, err := n.store.Snapshot(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ws, err := snap.Writers()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := snap.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if want := [16]byte(replica.RootOf(runner.States(ws)).Append(nil)); n.Root() != want || n.Root() != nodes[0].Root() {
+				t.Errorf("%s: root %x, of its store %x, of a %x", n.name, n.Root(), want, nodes[0].Root())
+			}
 		}
 	})
 }
