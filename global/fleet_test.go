@@ -166,6 +166,7 @@ type gateway struct {
 	region fleet.Region
 	name   fleet.Worker
 	stream globalv1.ReportService_ReportClient
+	last   *globalv1.OwnReport // the newest that was read
 }
 
 // report opens a session of a gateway of region that says what hello says.
@@ -220,6 +221,9 @@ func next[T any](g *gateway, pick func(*globalv1.ReportResponse) *T) *T {
 		m, err := g.stream.Recv()
 		if err != nil {
 			g.t.Fatalf("session of %s: %v", g.name, err)
+		}
+		if m.GetOwn() != nil {
+			g.last = m.GetOwn()
 		}
 		if got := pick(m); got != nil {
 			return got

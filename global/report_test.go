@@ -251,7 +251,8 @@ func TestConfirmationsAreOfThisSessionsTokensAndAge(t *testing.T) {
 		t.Fatalf("a bad confirmation counts: %v", r)
 	}
 	confirm(func(*globalv1.Confirmation) {})
-	for len(g.own().GetConfirmedReporters()) == 0 {
+	for len(g.last.GetConfirmedReporters()) == 0 {
+		g.own()
 	}
 	if r := regions(); r.GetConfirmedAgeMs() < 0 || len(r.GetReporters()) != 1 {
 		t.Errorf("a good confirmation does not count: %v", r)

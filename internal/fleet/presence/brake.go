@@ -36,19 +36,12 @@ func NewBrake(present int, since []int64) *Brake {
 	return &Brake{since: since, present: present}
 }
 
-// Lost counts the withdrawals first offered within the window that ends with
-// the stamp at.
-func (b *Brake) Lost(at int64) int { return b.within(at, brakeWindow) }
-
-func (b *Brake) within(at, window int64) int {
-	from, _ := slices.BinarySearch(b.since, at-window)
-	to, _ := slices.BinarySearchFunc(b.since, at, func(have, at int64) int {
-		if have <= at {
-			return -1
-		}
-		return 1
-	})
-	return max(0, to-from)
+// Lost counts the withdrawals first offered in the window before the stamp at,
+// and after it: two waves are judged together in the order of the hash, and if
+// the first were judged by itself both could take half.
+func (b *Brake) Lost(at int64) int {
+	from, _ := slices.BinarySearch(b.since, at-brakeWindow)
+	return len(b.since) - from
 }
 
 // Admit judges the withdrawal of a present app, first offered with the stamp
@@ -71,7 +64,8 @@ func (b *Brake) Force(since int64) {
 // Losing reports whether more than 15 % of the region's apps were withdrawn
 // within the 10 minutes before the stamp at: an alarm, not a hold.
 func (b *Brake) Losing(at int64) (lost, base int, alarm bool) {
-	lost = b.within(at, alarmWindow)
+	from, _ := slices.BinarySearch(b.since, at-alarmWindow)
+	lost = len(b.since) - from
 	base = lost + b.present
 	return lost, base, 100*lost > alarmShare*base
 }
