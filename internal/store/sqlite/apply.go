@@ -170,6 +170,10 @@ func (w *work) mayTake(d *delivery, next record.Received) error {
 	if len(next.Gaps) > maxGaps {
 		return fmt.Errorf("writer %v: more than %d gaps", d.Writer, maxGaps)
 	}
+	if id, ok := w.st.id(d.Writer); ok && w.st.get(id).held > w.db.maxHeld {
+		w.db.metrics.capped.Inc()
+		return fmt.Errorf("writer %v: more than %d bytes of it are withheld", d.Writer, w.db.maxHeld)
+	}
 	self := w.st.get(w.st.self).writer
 	if d.Writer == self {
 		return fmt.Errorf("writer %v is this node's own and never wrote version %d", d.Writer, d.Range.To)

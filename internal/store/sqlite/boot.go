@@ -181,7 +181,7 @@ func (w *work) restampSome(t *table, keys [][]record.Value) (int, error) {
 		writes = append(writes, wr)
 		n++
 	}
-	c, err := w.stamp(writes)
+	c, err := w.stamp(writes, true)
 	if err != nil {
 		return 0, err
 	}

@@ -95,7 +95,7 @@ func (w *work) dropHeldOwned(id int64) error {
 	}
 	for _, h := range held {
 		if h.Kind == record.Owned {
-			w.uncount(h.reason)
+			w.uncount(&h.standing)
 		}
 	}
 	return w.c.exec(`DELETE FROM _fb_withheld WHERE w = ? AND kind = ?`, id, int64(record.Owned))

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
@@ -21,12 +22,16 @@ type Affected struct {
 	Result  []store.Row // of RETURNING
 }
 
+// maxExec is how long one Exec may keep everything else of this node waiting.
+const maxExec = time.Second
+
 // Exec runs statements that write as one transaction, all or nothing: INSERT
 // (upsert and REPLACE too), UPDATE and DELETE, with RETURNING. Everything else
 // is refused by name. The rows they change make one changeset, as with Update.
 func (db *DB) Exec(ctx context.Context, stmts []Statement) ([]Affected, store.Commit, error) {
-	outer := ctx
-	ctx, stop := context.WithTimeout(ctx, db.cfg.Limits.Time)
+	outer, limit := ctx, db.cfg.Limits
+	limit.Time = min(limit.Time, maxExec)
+	ctx, stop := context.WithTimeout(ctx, limit.Time)
 	defer stop()
 	var out []Affected
 	commit, err := db.update(ctx, true, func(x *tx) error {
@@ -39,7 +44,7 @@ func (db *DB) Exec(ctx context.Context, stmts []Statement) ([]Affected, store.Co
 		return nil
 	})
 	if err != nil {
-		return nil, store.Commit{}, fmt.Errorf("exec: %w", tooLong(outer, err, db.cfg.Limits))
+		return nil, store.Commit{}, fmt.Errorf("exec: %w", tooLong(outer, err, limit))
 	}
 	return out, commit, nil
 }

@@ -259,3 +259,65 @@ func TestStoresPlanToUseTheirIndexes(t *testing.T) {
 		}
 	}
 }
+
+func TestWithheldBytesOfAWriterAreCapped(t *testing.T) {
+	db := openInside(t, Config{})
+	db.maxHeld = 100_000
+	forger, other := record.Writer{Node: "w2", Boot: 5, Bits: 1}, record.Writer{Node: "w3", Boot: 5, Bits: 1}
+	send := func(w record.Writer, v int, owner string) store.Outcome {
+		r, err := db.byName["machines"].Record(bigRow(owner, v), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := db.Apply(t.Context(), []record.Delivery{record.Pushed(record.Changeset{Writer: w, Version: record.Version(v), Records: []record.Record{r}})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out[0]
+	}
+	for v := 1; v <= 3; v++ {
+		if out := send(forger, v, "w9"); out.Withheld != 1 {
+			t.Errorf("version %d: %+v", v, out)
+		}
+	}
+	if out := send(forger, 4, "w9"); out.Status != store.Rejected {
+		t.Errorf("over the cap: %+v", out)
+	}
+	if out := send(other, 1, "w3"); out.Status != store.Applied || out.Withheld != 0 {
+		t.Errorf("another writer: %+v", out)
+	}
+	for _, ws := range statesOf(t, db) {
+		if ws.Writer == forger && ws.Received.Head != 3 {
+			t.Errorf("a refused version counts as received: %v", ws.Received)
+		}
+	}
+}
+
+func TestSnapshotCallsMayBeNested(t *testing.T) {
+	db := openInside(t, Config{})
+	for i := range 3 {
+		if err := db.putRow(t, bigRow("w1", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := db.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	err = s.Scan("machines", nil, func(store.Row, record.Point, int64) error {
+		return s.Scan("machines", nil, func(store.Row, record.Point, int64) error {
+			n++
+			return s.Close() // its end waits for the calls in progress
+		})
+	})
+	if err != nil && !errors.Is(err, store.ErrClosed) || n == 0 {
+		t.Errorf("%d inner rows, %v", n, err)
+	}
+	if _, err := s.Writers(); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("after its end: %v", err)
+	}
+	if db.inside.busy() != 0 {
+		t.Errorf("%d connections are still out", db.inside.busy())
+	}
+}

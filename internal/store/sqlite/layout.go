@@ -226,6 +226,15 @@ func loadState(c *conn) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+	err = c.rows(context.Background(), `SELECT w, sum(length(key) + length(cells) + 128) FROM _fb_withheld GROUP BY w`, nil, func(r []record.Value) error {
+		if w := st.writers[r[0].Int]; w != nil {
+			w.held = r[1].Int
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
 	held, err := c.row(`SELECT count(*), coalesce(sum(reason = 'clock'), 0) FROM _fb_withheld`)
 	if err != nil {
 		return nil, err

@@ -43,7 +43,7 @@ func (w *work) commitLocal(touched []*touch) (store.Commit, error) {
 	if len(writes) > record.MaxRecords {
 		return store.Commit{}, fmt.Errorf("changeset of %d records (limit %d): %w", len(writes), record.MaxRecords, store.ErrTooLarge)
 	}
-	c, err := w.stamp(writes)
+	c, err := w.stamp(writes, false)
 	if err != nil {
 		return store.Commit{}, err
 	}
@@ -94,14 +94,19 @@ func (w *work) same(wr *write) bool {
 }
 
 // stamp makes the changeset of writes, under the next version of this start's
-// writer. Nothing is written yet.
-func (w *work) stamp(writes []*write) (record.Changeset, error) {
+// writer. Nothing is written yet. Rows of shared tables get a stamp of now, or
+// keep the one they have: no clock judges what is stamped again.
+func (w *work) stamp(writes []*write, again bool) (record.Changeset, error) {
 	self := w.st.get(w.st.self)
 	c := record.Changeset{Writer: self.writer, Version: self.recv.Head + 1, Wall: w.db.cfg.Now().UnixMilli()}
 	order := ""
 	size := 128
 	for _, wr := range writes {
-		if wr.table.Kind == record.Shared && order == "" {
+		switch {
+		case wr.table.Kind != record.Shared:
+		case again:
+			order = wr.shown.order
+		case order == "":
 			t, err := w.st.clock.Now(w.db.cfg.Now())
 			if err != nil {
 				return c, err

@@ -20,6 +20,7 @@ type metrics struct {
 	slices      prometheus.Histogram
 	checkpoints prometheus.Counter
 	queries     *prometheus.CounterVec
+	capped      prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, db *DB) *metrics {
@@ -42,11 +43,12 @@ func newMetrics(reg prometheus.Registerer, db *DB) *metrics {
 		checkpoints: prometheus.NewCounter(prometheus.CounterOpts(name("wal_checkpoints_total", "WAL checkpoints run."))),
 		queries:     prometheus.NewCounterVec(prometheus.CounterOpts(name("queries_total", "Read-only statements, by outcome.")), []string{"outcome"}),
 	}
+	m.capped = prometheus.NewCounter(prometheus.CounterOpts(name("withheld_cap_total", "Deliveries refused because too much of their writer is withheld.")))
 	gauge := func(n, help string, fn func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(name(n, help)), fn)
 	}
 	m.all = []prometheus.Collector{
-		m.local, m.deliveries, m.commits, m.slices, m.checkpoints, m.queries,
+		m.local, m.deliveries, m.commits, m.slices, m.checkpoints, m.queries, m.capped,
 		gauge("withheld_records", "Records received and not visible.", func() float64 { return float64(db.held.Load()) }),
 		gauge("wal_bytes", "Size of the write-ahead log.", func() float64 {
 			if db.wal == nil {

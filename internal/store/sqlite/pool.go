@@ -90,7 +90,7 @@ func openReader(cfg Config, guarded bool) (*conn, error) {
 	}
 	// Sorting and temporary tables go to files: it is disk that a heavy query
 	// spends, for as long as its time lasts, and not the node's memory.
-	if err := c.script("PRAGMA query_only = ON; PRAGMA cache_size = -4096; PRAGMA temp_store = FILE; PRAGMA trusted_schema = ON"); err != nil {
+	if err := c.script("PRAGMA query_only = ON; PRAGMA cache_size = -4096; PRAGMA temp_store = FILE; PRAGMA trusted_schema = OFF"); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
 	if guarded {

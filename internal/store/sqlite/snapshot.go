@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -22,9 +23,10 @@ type snapshot struct {
 	byID     map[int64]*writerState
 	byName   map[record.Writer]int64
 
-	turn chan struct{} // of size 1: held by who uses what follows
-	c    *conn         // nil once it is over
-	why  error         // of its end
+	mu    sync.Mutex
+	users int   // calls in progress; they may be nested
+	c     *conn // given back by the last user once why is set
+	why   error // of its end
 }
 
 var errExpired = errors.New("snapshot held the log for too long and was ended")
@@ -44,7 +46,7 @@ func (db *DB) snapshot(ctx context.Context) (*snapshot, error) {
 		return nil, err
 	}
 	s := &snapshot{
-		db: db, c: c, turn: make(chan struct{}, 1), deadline: time.Now().Add(db.cfg.Limits.Pin),
+		db: db, c: c, deadline: time.Now().Add(db.cfg.Limits.Pin),
 		hasher: record.NewHasher(db.cfg.Fleet, db.cfg.Cluster),
 		byID:   map[int64]*writerState{}, byName: map[record.Writer]int64{},
 	}
@@ -60,7 +62,7 @@ func (db *DB) snapshot(ctx context.Context) (*snapshot, error) {
 		s.end(err)
 		return nil, err
 	}
-	s.timer = time.AfterFunc(db.cfg.Limits.Pin, func() { s.end(errExpired) })
+	s.timer = time.AfterFunc(db.cfg.Limits.Pin, s.expire)
 	return s, nil
 }
 
@@ -77,38 +79,55 @@ func (s *snapshot) begin() error {
 	return readWriters(s.c, func(w *writerState) { s.byID[w.id], s.byName[w.writer] = w, w.id })
 }
 
-// use runs fn with the connection, alone.
+// use runs fn with the connection, unless the snapshot is over.
 func (s *snapshot) use(fn func(ctx context.Context, c *conn) error) error {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
-	if s.c == nil {
-		return s.why
+	s.mu.Lock()
+	c, why := s.c, s.why
+	if why == nil {
+		s.users++
 	}
+	s.mu.Unlock()
+	if why != nil {
+		return why
+	}
+	defer s.leave(1, nil)
 	ctx, stop := context.WithDeadline(context.Background(), s.deadline)
 	defer stop()
-	err := fn(ctx, s.c)
+	err := fn(ctx, c)
 	if err != nil && ctx.Err() != nil {
 		return errExpired
 	}
 	return err
 }
 
-// end ends the transaction, after the call that is using it.
-func (s *snapshot) end(why error) {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
-	if s.c == nil {
-		return
+// end lets no more calls in, and ends the transaction after those in progress.
+func (s *snapshot) end(why error) { s.leave(0, why) }
+
+func (s *snapshot) leave(users int, why error) {
+	s.mu.Lock()
+	s.users -= users
+	if s.why == nil {
+		s.why = why
 	}
 	c := s.c
-	s.c, s.why = nil, why
-	if why == errExpired {
-		s.db.cfg.Logger.Warn("snapshot ended", "err", why, "after", s.db.cfg.Limits.Pin)
+	if s.users > 0 || s.why == nil {
+		c = nil
+	} else {
+		s.c = nil
+	}
+	s.mu.Unlock()
+	if c == nil {
+		return
 	}
 	if !c.c.AutoCommit() {
 		_ = c.script("ROLLBACK") // of a reader: there is nothing to lose
 	}
 	s.db.inside.put(c)
+}
+
+func (s *snapshot) expire() {
+	s.db.cfg.Logger.Warn("snapshot ended", "err", errExpired, "after", s.db.cfg.Limits.Pin)
+	s.end(errExpired)
 }
 
 func (s *snapshot) Close() error {

@@ -50,6 +50,7 @@ type DB struct {
 	readers readers
 	wal     *checkpointer
 	metrics *metrics
+	maxHeld int64 // a test lowers it before it uses the store
 	quit    chan struct{}
 	ended   sync.WaitGroup // the loop and the checkpointer
 	closing sync.Once
@@ -97,7 +98,7 @@ func open(ctx context.Context, cfg Config) (*DB, error) {
 		byID: map[record.TableID]*table{}, byName: map[string]*table{},
 		local: make(chan *localWrite, maxLocal), remote: newRemoteQueue(), jobs: make(chan *job),
 		quit: make(chan struct{}), closed: make(chan struct{}),
-		hasher: record.NewHasher(cfg.Fleet, cfg.Cluster),
+		hasher: record.NewHasher(cfg.Fleet, cfg.Cluster), maxHeld: maxHeld,
 	}
 	for _, s := range cfg.Tables {
 		t := newTable(s)

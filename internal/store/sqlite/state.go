@@ -14,6 +14,7 @@ type writerState struct {
 	writer record.Writer
 	recv   record.Received
 	prints [len(record.Kinds)]record.Fingerprint
+	held   int64 // bytes of its records that are withheld
 }
 
 func (w *writerState) public() store.WriterState {

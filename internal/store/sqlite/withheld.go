@@ -43,6 +43,7 @@ func readHeld(r []record.Value) *heldRecord {
 		detail: r[11].Data, since: r[12].Int,
 	}
 	copy(h.hash[:], r[5].Data)
+	h.size = heldSize(h.Key, r[9].Data)
 	if cells := r[9].Data; cells != "" {
 		h.Cells = []byte(cells)
 	}
@@ -87,8 +88,15 @@ func (w *work) withholdForeign(o *offer) error {
 	return w.putHeld(o, s, f, o.writer, o.at.Version)
 }
 
+// maxHeld bounds the bytes withheld of one writer. Over it nothing more of that
+// writer is taken: what it sends stays a gap, until something is released.
+const maxHeld = 64 << 20
+
+func heldSize(k record.Key, cells string) int64 { return int64(len(k) + len(cells) + 128) }
+
 func (w *work) putHeld(o *offer, s *standing, f fault, foreignWriter int64, foreignVersion record.Version) error {
 	w.st.withheld++
+	w.st.change(s.writer).held += heldSize(o.Key, string(o.Cells))
 	if f.reason == store.ReasonClock {
 		w.st.ahead++
 	}
@@ -102,13 +110,14 @@ func (w *work) putHeld(o *offer, s *standing, f fault, foreignWriter int64, fore
 }
 
 func (w *work) dropHeld(t record.TableID, k record.Key, held *standing) error {
-	w.uncount(held.reason)
+	w.uncount(held)
 	return w.c.exec(sqlDropHeld, int64(t), []byte(k))
 }
 
-func (w *work) uncount(r store.Reason) {
+func (w *work) uncount(s *standing) {
 	w.st.withheld--
-	if r == store.ReasonClock {
+	w.st.change(s.writer).held -= s.size
+	if s.reason == store.ReasonClock {
 		w.st.ahead--
 	}
 }

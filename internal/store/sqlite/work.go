@@ -33,6 +33,7 @@ type standing struct {
 	more    []byte    // cells of unknown columns, canonical
 	row     store.Row // what the table shows, if it was read
 	reason  store.Reason
+	size    int64 // in bytes, if it is withheld
 }
 
 func readSide(r []record.Value) *standing {
