@@ -148,26 +148,19 @@ func (c *Client) wants() []string {
 // no lock and allocates nothing.
 func (c *Client) Lookup(app string) (View, bool) {
 	a := c.table.get(app)
-	if a == nil {
-		return View{}, false
+	v := View{Endpoints: a.endpoints, Complete: a.complete}
+	if stale := c.table.stale.Load(); stale != 0 || a.stale != 0 {
+		v.Complete, v.Age = a.complete && stale == 0, oldest(stale, a.stale)
 	}
-	stale := c.table.stale.Load()
-	if stale == 0 && a.StaleSince.IsZero() {
-		return View{Endpoints: a.Endpoints, Complete: a.Complete}, true
-	}
-	return c.staleView(a, stale), true
+	return v, a.there
 }
 
-// staleView is apart so that the common case reads no clock.
-func (c *Client) staleView(a *core.App, stale int64) View {
-	v := View{Endpoints: a.Endpoints, Complete: a.Complete && stale == 0, Age: 1}
-	if stale != 0 {
-		v.Age = max(v.Age, time.Since(time.Unix(0, stale)))
+// oldest is apart so that the common case reads no clock.
+func oldest(all, part int64) time.Duration {
+	if all == 0 || part != 0 && part < all {
+		return age(part)
 	}
-	if !a.StaleSince.IsZero() {
-		v.Age = max(v.Age, time.Since(a.StaleSince))
-	}
-	return v
+	return age(all)
 }
 
 // Changed returns a channel that is closed when anything changed after the

@@ -300,22 +300,6 @@ func TestConfigNamesEveryProblem(t *testing.T) {
 	}
 }
 
-// filled is a catalog of many apps, read from a file.
-func filled(t testing.TB, apps, machines int) (*catalog.Client, []string) {
-	t.Helper()
-	e := newEdge(t)
-	dir := t.TempDir()
-	names := make([]string, apps)
-	if err := os.WriteFile(filepath.Join(dir, catalog.LastGood), fileOf(names, machines), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c, err := catalog.New(catalog.Config{Routers: []string{"127.0.0.1:1"}, TLS: e.tls(), Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, names
-}
-
 func TestLookupAllocatesNothing(t *testing.T) {
 	e := newEdge(t)
 	r := e.router("r1", machine("1"), live, synced(true))
@@ -336,34 +320,10 @@ func TestLookupAllocatesNothing(t *testing.T) {
 	}
 }
 
-func BenchmarkLookup(b *testing.B) {
-	const apps, machines = 50_000, 20
-	c, names := filled(b, apps, machines)
-	bare := make(map[string][]catalog.Endpoint, apps)
-	for _, n := range names {
-		v, _ := c.Lookup(n)
-		bare[n] = v.Endpoints
-	}
-	b.Run("catalog", func(b *testing.B) {
-		b.ReportAllocs()
-		for i := 0; b.Loop(); i++ {
-			if v, ok := c.Lookup(names[i%apps]); !ok || len(v.Endpoints) == 0 {
-				b.Fatal("nothing there")
-			}
-		}
-	})
-	b.Run("bare map", func(b *testing.B) {
-		b.ReportAllocs()
-		for i := 0; b.Loop(); i++ {
-			if len(bare[names[i%apps]]) == 0 {
-				b.Fatal("nothing there")
-			}
-		}
-	})
-}
-
-func fileOf(names []string, machines int) []byte {
+// many is a core that knows many apps, all current.
+func many(apps, machines int) (*core.Core, []string) {
 	co := core.New("")
+	names := make([]string, apps)
 	for i := range names {
 		names[i] = fmt.Sprintf("app-%d", i)
 		for j := range machines {
@@ -371,6 +331,57 @@ func fileOf(names []string, machines int) []byte {
 			m.App = names[i]
 			co.Step(m, time.Now())
 		}
+		m := stands(clusterv1.CoverageState_COVERAGE_STATE_LIVE)
+		m.App = names[i]
+		co.Step(m, time.Now())
 	}
-	return co.Append(nil, "test", time.Now())
+	return co, names
+}
+
+func BenchmarkLookup(b *testing.B) {
+	const apps = 50_000
+	co, names := many(apps, 20)
+	c := catalog.Holding(co.Ready())
+	bare := make(map[string][]catalog.Endpoint, apps)
+	for _, n := range names {
+		v, _ := c.Lookup(n)
+		bare[n] = v.Endpoints
+	}
+	look := func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if v, ok := c.Lookup(names[i%apps]); !ok || v.Age != 0 {
+				b.Fatal("nothing there, or old")
+			}
+		}
+	}
+	b.Run("bare map", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if _, ok := bare[names[i%apps]]; !ok {
+				b.Fatal("nothing there")
+			}
+		}
+	})
+	b.Run("catalog", look)
+	for i := range 100 {
+		m := machine("1")
+		m.App = names[i]
+		co.Step(m, time.Now())
+	}
+	c.Show(co.Ready())
+	b.Run("catalog/overlay=100", look)
+}
+
+func BenchmarkPublish(b *testing.B) {
+	const apps, machines = 50_000, 20
+	co, names := many(apps, machines)
+	c := catalog.Holding(co.Ready())
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		m := machine(fmt.Sprint(i % machines))
+		m.App = names[i%apps]
+		co.Step(m, time.Now())
+		c.Show(co.Ready())
+	}
 }
