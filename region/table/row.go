@@ -73,10 +73,9 @@ func MachineOf(r store.Row) (Machine, error) {
 		Image: r[7].Data, Resources: r[8].Data, Metadata: r[9].Data,
 		Epoch: natural(r[10]), Grant: natural(r[11]), MovedTo: r[12].Data,
 	}
-	if err := json.Unmarshal([]byte(r[5].Data), &m.Services); err != nil {
-		m.Services = nil
-	}
-	if err := json.Unmarshal([]byte(r[6].Data), &m.Addresses); err != nil {
+	m.Services, _ = items[Service](r[5])
+	var ok bool
+	if m.Addresses, ok = items[string](r[6]); !ok {
 		m.Addresses = []string{r[6].Data} // no IP literal: named by why-not
 	}
 	return m, nil
@@ -130,9 +129,7 @@ func WorkerOf(r store.Row) (Worker, error) {
 		return Worker{}, fmt.Errorf("table %s: row of %d values, want 6", Workers, len(r))
 	}
 	w := Worker{Worker: fleet.Worker(r[0].Data), Locality: r[1].Data, Capacity: r[3].Data, State: r[4].Data, Gateway: r[5].Data}
-	if err := json.Unmarshal([]byte(r[2].Data), &w.Addresses); err != nil {
-		w.Addresses = nil
-	}
+	w.Addresses, _ = items[string](r[2])
 	return w, nil
 }
 
@@ -154,6 +151,14 @@ func list[T any](items []T) record.Value {
 		panic(err) // strings and numbers always marshal
 	}
 	return record.Of(string(b))
+}
+
+// items reads a list, nil for an empty one and for what is none.
+func items[T any](v record.Value) (out []T, ok bool) {
+	if err := json.Unmarshal([]byte(v.Data), &out); err != nil || len(out) == 0 {
+		return nil, err == nil
+	}
+	return out, true
 }
 
 // number stores n, at most the largest that SQLite has.
