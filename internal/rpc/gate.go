@@ -79,6 +79,8 @@ func (g *gate) caller(ctx context.Context) (caller, error) {
 }
 
 func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (resp any, err error) {
+	g.calls.Add(1)
+	defer g.calls.Add(-1)
 	defer g.account(info.FullMethod, time.Now(), &err)
 	if ctx, err = g.admit(ctx, info.FullMethod); err != nil {
 		return nil, err

@@ -77,15 +77,21 @@ type handler struct {
 	regionpb.UnimplementedRegionServiceServer
 	caller chan identity.ID
 	local  chan bool
-	gone   chan error // how a watch ended
+	gone   chan error // how a stream ended
+
+	once    sync.Once
+	started sync.WaitGroup // done when Publish runs
 }
 
 func newHandler() *handler {
-	return &handler{caller: make(chan identity.ID, 1), local: make(chan bool, 1), gone: make(chan error, 1)}
+	h := &handler{caller: make(chan identity.ID, 1), local: make(chan bool, 1), gone: make(chan error, 1)}
+	h.started.Add(1)
+	return h
 }
 
 func (h *handler) Publish(ctx context.Context, _ *regionpb.PublishRequest) (*regionpb.PublishResponse, error) {
 	id, _ := rpc.PeerID(ctx)
+	h.once.Do(h.started.Done)
 	h.caller <- id
 	h.local <- rpc.IsLocal(ctx)
 	return &regionpb.PublishResponse{}, nil
@@ -97,6 +103,13 @@ func (h *handler) GetMachine(context.Context, *regionpb.GetMachineRequest) (*reg
 
 func (h *handler) ListMachines(*regionpb.ListMachinesRequest, grpc.ServerStreamingServer[regionpb.ListMachinesResponse]) error {
 	panic("secret of the process")
+}
+
+func (h *handler) Reconcile(s grpc.ClientStreamingServer[regionpb.ReconcileRequest, regionpb.ReconcileResponse]) error {
+	h.caller <- identity.ID{} // it runs
+	_, err := s.Recv()        // sees nothing but its client
+	h.gone <- err
+	return err
 }
 
 func (h *handler) Watch(s grpc.BidiStreamingServer[regionpb.WatchRequest, regionpb.WatchResponse]) error {
@@ -283,6 +296,54 @@ func TestOpenWatchesDoNotHoldUpAStop(t *testing.T) {
 	}
 	if _, err := w.Recv(); status.Code(err) != codes.Unavailable {
 		t.Errorf("the watcher sees %v, want UNAVAILABLE so that it tries another node", err)
+	}
+}
+
+func TestStreamThatWaitsForItsClientDoesNotHoldUpAStop(t *testing.T) {
+	p, h, lis := newPKI(t), newHandler(), tcp(t)
+	_, stop := serve(t, rpc.ServerConfig{Identity: p.source(nodeID)}, h, lis)
+	s, err := dial(t, lis.Addr().String(), p.source(operatorID)).Reconcile(deadline(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-h.caller
+	start := time.Now()
+	if err := stop(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if d := time.Since(start); d > 2*time.Second {
+		t.Errorf("the stop took %v", d)
+	}
+	<-h.gone
+	if _, err := s.CloseAndRecv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the client sees %v, want UNAVAILABLE", err)
+	}
+}
+
+func TestCallInHandIsAnsweredBeforeAStop(t *testing.T) {
+	p, h, lis := newPKI(t), newHandler(), tcp(t)
+	h.caller = make(chan identity.ID) // Publish waits until it is read
+	_, stop := serve(t, rpc.ServerConfig{Identity: p.source(nodeID)}, h, lis)
+	c := dial(t, lis.Addr().String(), p.source(operatorID))
+	answered := make(chan error, 1)
+	go func() {
+		_, err := c.Publish(deadline(t), &regionpb.PublishRequest{})
+		answered <- err
+	}()
+	h.started.Wait()
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	select {
+	case <-stopped:
+		t.Error("stopped with a call in hand")
+	case <-time.After(600 * time.Millisecond): // longer than streams have
+	}
+	<-h.caller
+	if err := <-answered; err != nil {
+		t.Errorf("the call in hand: %v", err)
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("Serve: %v", err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,10 +30,11 @@ import (
 const (
 	MaxMessage       = 4 << 20 // bytes of one message, either way
 	maxHeaders       = 16 << 10
-	maxStreams       = 1024             // at once on one connection
-	handshakeTimeout = 10 * time.Second // until a stranger is cut off
-	drainTimeout     = 3 * time.Second  // for calls in hand when a server stops
-	pingAfter        = 10 * time.Second // of silence, by either side
+	maxStreams       = 1024                   // at once on one connection
+	handshakeTimeout = 10 * time.Second       // until a stranger is cut off
+	drainTimeout     = 3 * time.Second        // for calls in hand when a server stops
+	streamDrain      = 250 * time.Millisecond // for cancelled streams then
+	pingAfter        = 10 * time.Second       // of silence, by either side
 	pingTimeout      = 5 * time.Second
 	pingFloor        = 5 * time.Second // a client that pings more often is cut off
 )
@@ -99,14 +101,42 @@ func Serve(ctx context.Context, srv *Server, lis net.Listener) error {
 		return fmt.Errorf("serve %v: %w", lis.Addr(), err)
 	case <-ctx.Done():
 	}
-	srv.gate.stop()
-	cut := time.AfterFunc(drainTimeout, srv.Server.Stop)
-	srv.Server.GracefulStop()
-	cut.Stop()
+	srv.drain()
 	if err := <-ended; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve %v: %w", lis.Addr(), err)
 	}
 	return nil
+}
+
+// drain stops the server. A stream whose handler waits for its client does not
+// see that it was cancelled: once no call but streams is in hand, and they have
+// had their time, their connections are closed.
+func (s *Server) drain() {
+	s.gate.stop()
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		s.Server.GracefulStop()
+	}()
+	defer func() { <-drained }()
+	limit := time.NewTimer(drainTimeout)
+	defer limit.Stop()
+	look := time.NewTicker(streamDrain)
+	defer look.Stop()
+	for {
+		select {
+		case <-drained:
+			return
+		case <-limit.C:
+			s.Server.Stop()
+			return
+		case <-look.C:
+			if s.gate.calls.Load() == 0 {
+				s.Server.Stop()
+				return
+			}
+		}
+	}
 }
 
 // gate stands before every handler of one server.
@@ -116,6 +146,7 @@ type gate struct {
 	log     *slog.Logger
 	metrics *metrics
 
+	calls    atomic.Int64    // in hand, streams aside
 	stopping context.Context // the server's life, not a call's: done when it stops
 	stop     context.CancelFunc
 }
