@@ -250,3 +250,14 @@ func minus(sum, d Digest) Digest {
 	copy(h[:], d.Append(nil))
 	return sum.Sub(h)
 }
+
+// nodeLeaves lists the leaves of those of whom something was received.
+func (b *book) nodeLeaves() []nodeLeaf {
+	out := make([]nodeLeaf, 0, len(b.leaves))
+	for _, l := range b.leaves {
+		if l.digest != (Digest{}) {
+			out = append(out, nodeLeaf{l.node, l.digest})
+		}
+	}
+	return out
+}

@@ -176,11 +176,11 @@ func (r *reader) ask() []record.Node {
 }
 
 func setsFrame(rest Digest, states []State) []byte {
-	return AppendStates(rest.Append([]byte{kindSets}), states)
+	return appendStates(rest.Append([]byte{kindSets}), states)
 }
 
-// AppendStates appends the number of states and each one.
-func AppendStates(b []byte, states []State) []byte {
+// appendStates appends the number of states and each one.
+func appendStates(b []byte, states []State) []byte {
 	b = binary.AppendUvarint(b, uint64(len(states)))
 	for _, s := range states {
 		b = record.AppendReceived(record.AppendWriter(b, s.Writer), s.Received)
@@ -191,13 +191,7 @@ func AppendStates(b []byte, states []State) []byte {
 	return b
 }
 
-// ReadStates reads what AppendStates wrote. All gaps together are bounded.
-func ReadStates(b []byte) ([]State, error) {
-	r := reader{b: b}
-	states := r.states()
-	return states, r.err
-}
-
+// states reads what appendStates wrote. All gaps together are bounded.
 func (r *reader) states() []State {
 	n := r.count(MaxWriters, 17+2+48)
 	states := make([]State, 0, n)

@@ -30,6 +30,8 @@ func golden() []vector {
 		st.Fingerprints[i] = record.Fingerprint{Hi: uint64(i + 1), Lo: 0xff}
 	}
 	hash := st.hash()
+	core := New(Config{}, writer("a/1"), []State{st}, 0, time.Unix(0, 0))
+	question, _ := core.Question()
 	d := delivery(w, record.Range{From: 7, To: 7})
 	answer := NewAnswer(Serve{ID: 5})
 	answer.Add(d)
@@ -42,9 +44,9 @@ func golden() []vector {
 		{"sets", "of w1, nothing beside", hex.EncodeToString(setsFrame(Digest{}, []State{st}))},
 		{"want", "id 5, 512 KiB: w1 from 10 on and 3..4", hex.EncodeToString(wantFrame(5, 512<<10, []Want{{w, []record.Range{{From: 10, To: ^record.Version(0)}, {From: 3, To: 4}}}}))},
 		{"answer", "id 5, frame 0, the last: version 7 of w1", hex.EncodeToString(answer.Frames()[0])},
-		{"survey question", "of w1", hex.EncodeToString(Question([]State{st}))},
+		{"survey question", "of w1", hex.EncodeToString(question)},
 	}
-	reply, err := Reply(Question(nil), []State{st})
+	reply, err := core.Reply([]byte{0})
 	if err != nil {
 		panic(err)
 	}
@@ -117,16 +119,17 @@ func FuzzArrived(f *testing.F) {
 }
 
 func FuzzSurvey(f *testing.F) {
-	states := []State{{Writer: writer("c/3"), Received: record.Received{Head: 4}}}
-	f.Add(Question(states))
+	core := busy()
+	question, sets := core.Question()
+	f.Add(question)
 	f.Add([]byte{1})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if reply, err := Reply(b, states); err == nil {
-			if _, err := ReadReply(reply, states); err != nil {
+		if reply, err := core.Reply(b); err == nil {
+			if _, err := ReadReply(reply, sets); err != nil {
 				t.Fatalf("own reply: %v", err)
 			}
 		}
-		_, _ = ReadReply(b, states)
+		_, _ = ReadReply(b, sets)
 	})
 }
 

@@ -357,6 +357,16 @@ func describe(f []byte) string {
 	return fmt.Sprintf("%x", f)
 }
 
+// leavesOf returns the leaves over states, which are ordered by writer.
+func leavesOf(states []State) (out []nodeLeaf) {
+	for i := 0; i < len(states); {
+		n := len(of(states[i:], states[i].Writer.Node))
+		out = append(out, nodeLeaf{states[i].Writer.Node, RootOf(states[i : i+n])})
+		i += n
+	}
+	return out
+}
+
 func describeParcels(ps []parcel) string {
 	var out []string
 	for _, p := range ps {

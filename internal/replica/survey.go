@@ -13,53 +13,63 @@ import (
 // leaves, the reply only the states of nodes whose leaf is another: count and
 // names of these nodes, then their states.
 
-// Question returns the question of a node that has received states, which are
-// ordered by writer.
-func Question(states []State) []byte {
-	leaves := leavesOf(states)
+// Question returns the question, and what this node has received as it is
+// asked.
+func (c *Core) Question() ([]byte, map[record.Writer]record.Received) {
+	leaves := c.book.nodeLeaves()
 	b := binary.AppendUvarint(nil, uint64(len(leaves)))
 	for _, l := range leaves {
 		b = l.digest.Append(appendNode(b, l.node))
 	}
-	return b
+	return b, c.Sets()
 }
 
-// Reply answers a question for a node that has received states, which are
-// ordered by writer.
-func Reply(question []byte, states []State) ([]byte, error) {
+// Sets returns what this node has received, by writer.
+func (c *Core) Sets() map[record.Writer]record.Received {
+	sets := make(map[record.Writer]record.Received, c.book.writers)
+	for _, l := range c.book.leaves {
+		for _, s := range l.states() {
+			sets[s.Writer] = s.Received
+		}
+	}
+	return sets
+}
+
+// Reply answers a peer's question.
+func (c *Core) Reply(question []byte) ([]byte, error) {
 	r := reader{b: question}
-	theirs := make(map[record.Node]Digest)
-	for range r.count(maxNodes, 18) {
-		n := r.node()
-		theirs[n] = r.digest()
+	n := r.count(maxNodes, 18)
+	theirs := make(map[record.Node]Digest, n)
+	for range n {
+		node := r.node()
+		theirs[node] = r.digest()
 	}
 	if r.err != nil {
 		return nil, fmt.Errorf("survey question: %w", r.err)
 	}
 	var nodes []record.Node
-	var out []State
-	for _, l := range leavesOf(states) {
+	var states []State
+	for _, l := range c.book.nodeLeaves() {
 		if theirs[l.node] != l.digest {
 			nodes = append(nodes, l.node)
-			out = append(out, of(states, l.node)...)
+			states = append(states, c.book.leaf(l.node).states()...)
 		}
 		delete(theirs, l.node)
 	}
-	// What is left is of nodes that are unknown here.
-	nodes = append(nodes, sortedNodes(theirs)...)
+	nodes = append(nodes, slices.Sorted(maps.Keys(theirs))...) // those of whom nothing was received here
 	b := binary.AppendUvarint(nil, uint64(len(nodes)))
 	for _, n := range nodes {
 		b = appendNode(b, n)
 	}
-	if b = AppendStates(b, out); len(b) > MaxFrame-64 {
+	if b = appendStates(b, states); len(b) > MaxFrame-64 {
 		return nil, fmt.Errorf("survey reply of %d bytes is over the cap of a frame", len(b))
 	}
 	return b, nil
 }
 
-// ReadReply returns what the peer has received. States are those that the
-// question was made of.
-func ReadReply(reply []byte, states []State) (map[record.Writer]record.Received, error) {
+// ReadReply returns what the peer has received. Mine are the sets that came
+// with the question; they are returned as they are if the peer has the same.
+func ReadReply(reply []byte, mine map[record.Writer]record.Received) (map[record.Writer]record.Received, error) {
 	r := reader{b: reply}
 	n := r.count(2*maxNodes, 2)
 	differ := make(map[record.Node]bool, n)
@@ -70,31 +80,13 @@ func ReadReply(reply []byte, states []State) (map[record.Writer]record.Received,
 	if r.err != nil {
 		return nil, fmt.Errorf("survey reply: %w", r.err)
 	}
-	sets := make(map[record.Writer]record.Received, len(states))
-	for _, s := range states {
-		if !differ[s.Writer.Node] {
-			sets[s.Writer] = s.Received
-		}
+	if len(differ) == 0 {
+		return mine, nil
 	}
+	sets := maps.Clone(mine)
+	maps.DeleteFunc(sets, func(w record.Writer, _ record.Received) bool { return differ[w.Node] })
 	for _, s := range theirs {
 		sets[s.Writer] = s.Received
 	}
 	return sets, nil
 }
-
-func leavesOf(states []State) []nodeLeaf {
-	var out []nodeLeaf
-	for i := 0; i < len(states); {
-		j := i
-		for j < len(states) && states[j].Writer.Node == states[i].Writer.Node {
-			j++
-		}
-		if d := RootOf(states[i:j]); d != (Digest{}) {
-			out = append(out, nodeLeaf{states[i].Writer.Node, d})
-		}
-		i = j
-	}
-	return out
-}
-
-func sortedNodes(m map[record.Node]Digest) []record.Node { return slices.Sorted(maps.Keys(m)) }

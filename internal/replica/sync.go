@@ -46,12 +46,7 @@ func (c *Core) gotRoot(p *peer, r *reader) {
 		return // it just got them
 	}
 	p.leavesAt = c.now
-	var all []nodeLeaf
-	for _, l := range c.book.leaves {
-		if l.digest != (Digest{}) {
-			all = append(all, nodeLeaf{l.node, l.digest})
-		}
-	}
+	all := c.book.nodeLeaves()
 	c.send(p.node, false, leavesFrame(false, all[:min(len(all), maxNodes)]))
 }
 

@@ -53,8 +53,8 @@ func (l *loop) run(ctx context.Context) {
 			l.drain()
 		case serves <- next:
 			l.serves = l.serves[1:]
-		case ask := <-l.r.asks:
-			ask <- l.snapshotStats()
+		case fn := <-l.r.calls:
+			fn(l)
 		case <-timer.C:
 		}
 		if now := time.Since(l.start); now >= l.core.Wake() {

@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"context"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/firebreak-dev/firebreak/internal/mesh"
@@ -25,15 +27,11 @@ func (r *Runner) Stats() Stats {
 	default:
 		return Stats{}
 	}
-	ask := make(chan Stats, 1)
-	select {
-	case r.asks <- ask:
-		return <-ask
-	case <-r.stopped:
-		r.view.mu.Lock()
-		defer r.view.mu.Unlock()
-		return r.view.stats
+	var s Stats
+	if r.call(context.Background(), func(l *loop) { s = l.snapshotStats() }) != nil {
+		s = r.view.lastStats()
 	}
+	return s
 }
 
 // number is a metric without labels beside the lane.

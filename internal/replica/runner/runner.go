@@ -93,7 +93,7 @@ type Runner struct {
 	// Set by New, then constant.
 	cfg     Config
 	events  chan replica.Event
-	asks    chan chan Stats
+	calls   chan func(*loop)
 	applies chan []record.Delivery // the core has at most one out
 	renews  chan uint64            // the core has at most one out
 	serves  chan replica.Serve
@@ -111,7 +111,7 @@ func New(cfg Config) (*Runner, error) {
 		return nil, fmt.Errorf("replica runner config: %w", err)
 	}
 	r := &Runner{
-		cfg: cfg.withDefaults(), events: make(chan replica.Event, eventQueue), asks: make(chan chan Stats),
+		cfg: cfg.withDefaults(), events: make(chan replica.Event, eventQueue), calls: make(chan func(*loop)),
 		applies: make(chan []record.Delivery, 1), renews: make(chan uint64, 1), serves: make(chan replica.Serve),
 		started: make(chan struct{}), stopped: make(chan struct{}), warn: rate.NewLimiter(1, 10),
 	}
@@ -159,6 +159,21 @@ func (r *Runner) tell(e replica.Event) {
 	select {
 	case r.events <- e:
 	case <-r.stopped:
+	}
+}
+
+// call has the loop run fn between two events. ErrStopped says that it did not
+// and never will.
+func (r *Runner) call(ctx context.Context, fn func(*loop)) error {
+	done := make(chan struct{})
+	select {
+	case r.calls <- func(l *loop) { fn(l); close(done) }:
+		<-done
+		return nil
+	case <-r.stopped:
+		return ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

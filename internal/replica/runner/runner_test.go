@@ -2,6 +2,7 @@ package runner_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,8 +100,9 @@ func TestLostFramesHeal(t *testing.T) {
 func TestFrozenNodeSendsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub()
-		frozen := true
-		a := h.join(t, "a", nil, func(c *runner.Config) { c.Freeze = func() bool { return frozen } })
+		var frozen atomic.Bool
+		frozen.Store(true)
+		a := h.join(t, "a", nil, func(c *runner.Config) { c.Freeze = frozen.Load })
 		b := h.join(t, "b", nil, nil)
 		point := a.put(t, 7, "x").Point
 		time.Sleep(5 * time.Second)
@@ -110,8 +112,7 @@ func TestFrozenNodeSendsNothing(t *testing.T) {
 		if r := b.Survey(within(t, time.Second), []record.Node{"a"}); r[0].Err == nil {
 			t.Error("a frozen node answered a survey")
 		}
-		synctest.Wait()
-		frozen = false
+		frozen.Store(false)
 		if err := b.WaitPoint(within(t, 5*time.Second), point); err != nil {
 			t.Errorf("after the thaw: %v", err)
 		}

@@ -32,7 +32,7 @@ const answerHead = 1 + 8 + 8
 var errFrozen = errors.New("egress is frozen")
 
 // Answer answers a peer's survey.
-func (r *Runner) Answer(_ context.Context, _ mesh.Peer, question []byte) ([]byte, error) {
+func (r *Runner) Answer(ctx context.Context, _ mesh.Peer, question []byte) ([]byte, error) {
 	if len(question) == 0 || question[0] != QuestionTag {
 		return nil, errors.New("not a survey")
 	}
@@ -43,7 +43,11 @@ func (r *Runner) Answer(_ context.Context, _ mesh.Peer, question []byte) ([]byte
 	if r.cfg.Fit() { // before the sets are read: what made it fit is in them
 		fit = 1
 	}
-	reply, err := replica.Reply(question[1:], r.view.sorted())
+	var reply []byte
+	var err error
+	if ended := r.call(ctx, func(l *loop) { reply, err = l.core.Reply(question[1:]) }); ended != nil {
+		return nil, ended
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -56,18 +60,26 @@ func (r *Runner) Answer(_ context.Context, _ mesh.Peer, question []byte) ([]byte
 // Survey asks peers in parallel what each has received, and returns a report
 // for each, in their order. Ctx bounds the wait.
 func (r *Runner) Survey(ctx context.Context, peers []record.Node) []Report {
-	states := r.view.sorted()
-	question := append([]byte{QuestionTag}, replica.Question(states)...)
+	var question []byte
+	var mine map[record.Writer]record.Received
+	if err := r.call(ctx, func(l *loop) { question, mine = l.core.Question() }); err != nil {
+		out := make([]Report, len(peers))
+		for i, p := range peers {
+			out[i] = Report{Node: p, Err: err}
+		}
+		return out
+	}
+	question = append([]byte{QuestionTag}, question...)
 	out := make([]Report, len(peers))
 	var wg sync.WaitGroup
 	for i, p := range peers {
-		wg.Go(func() { out[i] = r.ask(ctx, p, question, states) })
+		wg.Go(func() { out[i] = r.ask(ctx, p, question, mine) })
 	}
 	wg.Wait()
 	return out
 }
 
-func (r *Runner) ask(ctx context.Context, p record.Node, question []byte, states []replica.State) Report {
+func (r *Runner) ask(ctx context.Context, p record.Node, question []byte, mine map[record.Writer]record.Received) Report {
 	if r.cfg.Freeze() {
 		return Report{Node: p, Err: errFrozen}
 	}
@@ -78,7 +90,7 @@ func (r *Runner) ask(ctx context.Context, p record.Node, question []byte, states
 	if len(b) < answerHead {
 		return Report{Node: p, Err: fmt.Errorf("survey %s: answer of %d bytes", p, len(b))}
 	}
-	sets, err := replica.ReadReply(b[answerHead:], states)
+	sets, err := replica.ReadReply(b[answerHead:], mine)
 	if err != nil {
 		return Report{Node: p, Err: fmt.Errorf("survey %s: %w", p, err)}
 	}

@@ -2,8 +2,6 @@ package runner
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"sync"
 
 	"github.com/firebreak-dev/firebreak/internal/mesh"
@@ -98,30 +96,27 @@ func (v *view) traffic() [2]Traffic {
 	return v.traffics
 }
 
+func (v *view) lastStats() Stats {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.stats
+}
+
 func (v *view) setStats(s Stats) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.stats = s
 }
 
-// sorted returns all states that hold something, by writer.
-func (v *view) sorted() []replica.State {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	out := make([]replica.State, 0, len(v.states))
-	for _, w := range slices.SortedFunc(maps.Keys(v.states), record.Writer.Compare) {
-		if s := v.states[w]; s.Received.Head > 0 {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
 // Received returns a copy of what this node has received, by writer.
 func (r *Runner) Received() map[record.Writer]record.Received {
-	sets := map[record.Writer]record.Received{}
-	for _, s := range r.view.sorted() {
-		sets[s.Writer] = s.Received
+	r.view.mu.Lock()
+	defer r.view.mu.Unlock()
+	sets := make(map[record.Writer]record.Received, len(r.view.states))
+	for w, s := range r.view.states {
+		if s.Received.Head > 0 {
+			sets[w] = s.Received
+		}
 	}
 	return sets
 }
