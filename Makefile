@@ -77,7 +77,7 @@ race: ## Short tests of the packages with goroutines, under the race detector
 
 .PHONY: sim
 sim: ## The identity laws as 20,000 random histories
-	$(GO) test -count=1 -run 'TestIdentityLaws' ./internal/replica/... -histories 20000
+	$(GO) test -count=1 -run 'TestIdentityLaws' ./internal/replica/replicatest -histories 20000
 
 .PHONY: bench
 bench: ## The Go benchmarks
