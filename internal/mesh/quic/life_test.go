@@ -12,10 +12,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/memberlist"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/firebreak-dev/firebreak/internal/identity"
 	"github.com/firebreak-dev/firebreak/internal/mesh"
 	"github.com/firebreak-dev/firebreak/internal/mesh/meshtest"
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/simnet"
 )
 
 func TestRunLeavesNoGoroutines(t *testing.T) {
@@ -50,6 +54,55 @@ func TestRunLeavesNoGoroutines(t *testing.T) {
 func stacks() []string {
 	buf := make([]byte, 1<<20)
 	return strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
+}
+
+func TestMembershipPacketsOfAnySizeArrive(t *testing.T) {
+	l := newLab(t)
+	a, b := l.node(t, l.config(t, "w0", 10, 1)), l.node(t, l.config(t, "w1", 10, 2))
+	meshtest.Meet(t, a, b)
+	const userMessage = 8 // of memberlist; nobody listens to it
+	packet := append([]byte{userMessage}, make([]byte, 5000)...)
+	if _, err := a.Mesh.(*Mesh).transport.WriteToAddress(packet, memberlist.Address{Name: "w1"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, via := range []string{"datagram", "stream"} {
+		meshtest.Until(t, "packets come by "+via, func() bool {
+			return testutil.ToFloat64(b.Mesh.(*Mesh).metrics.packetsIn.WithLabelValues(via)) > 0
+		})
+	}
+}
+
+func TestTwoWhoDialEachOtherAtOnceKeepOneConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSky(t)
+		s.net.SetAll(simnet.Link{Delay: 20 * time.Millisecond})
+		var nodes []*meshtest.Node
+		for i := range 4 {
+			nodes = append(nodes, s.start(t, i, 10, func(c *Config) {
+				c.Seeds = []string{s.addr(0), s.addr(1), s.addr(2), s.addr(3)}
+			}))
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		for _, a := range nodes {
+			var lost float64
+			for _, b := range nodes {
+				if a == b {
+					continue
+				}
+				la, lb := a.Mesh.(*Mesh).linkOf(b.Name), b.Mesh.(*Mesh).linkOf(a.Name)
+				if la == nil || lb == nil || la.dialed == lb.dialed {
+					t.Errorf("%s and %s do not share a connection", a.Name, b.Name)
+				}
+			}
+			for _, reason := range []string{"malformed", "transport", "idle", "dead"} {
+				lost += testutil.ToFloat64(a.Mesh.(*Mesh).metrics.closed.WithLabelValues(reason))
+			}
+			if extra := testutil.ToFloat64(a.Mesh.(*Mesh).metrics.closed.WithLabelValues("extra")); lost > 0 || extra > 3 {
+				t.Errorf("%s lost %v connections to faults and %v as extra", a.Name, lost, extra)
+			}
+		}
+	})
 }
 
 func TestAReplacedCertificateIsUsedByAllConnectionsInTime(t *testing.T) {

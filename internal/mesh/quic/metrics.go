@@ -6,6 +6,7 @@ type metrics struct {
 	framesOut, framesIn *prometheus.CounterVec // class
 	bytesOut, bytesIn   *prometheus.CounterVec // class
 	dropped             *prometheus.CounterVec // class, reason
+	packetsIn           *prometheus.CounterVec // via
 	packetsDropped      *prometheus.CounterVec // reason
 	connections         *prometheus.CounterVec // direction
 	closed              *prometheus.CounterVec // reason
@@ -29,6 +30,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		bytesOut:       counter("bytes_sent_total", "Bytes of frames written to peers.", "class"),
 		bytesIn:        counter("bytes_received_total", "Bytes of frames received from peers.", "class"),
 		dropped:        counter("frames_dropped_total", "Frames not sent: the queue was full, there was no connection, or it ended.", "class", "reason"),
+		packetsIn:      counter("packets_received_total", "Membership packets received, as datagrams or, if too large, on a stream.", "via"),
 		packetsDropped: counter("packets_dropped_total", "Membership packets dropped.", "reason"),
 		connections:    counter("connections_total", "Connections established.", "direction"),
 		closed:         counter("connections_closed_total", "Connections that ended, by the reason given by either side.", "reason"),

@@ -131,7 +131,8 @@ func (t *transport) incoming(c *streamConn) {
 	}
 }
 
-func (t *transport) received(b []byte) {
+func (t *transport) received(b []byte, via string) {
+	t.mesh.metrics.packetsIn.WithLabelValues(via).Inc()
 	select {
 	case t.packets <- &memberlist.Packet{Buf: b, From: t.from, Timestamp: time.Now()}:
 	default:
@@ -145,7 +146,7 @@ func (m *Mesh) receivePackets(ctx context.Context, l *link) {
 		if err != nil {
 			return
 		}
-		m.transport.received(b)
+		m.transport.received(b, "datagram")
 	}
 }
 
@@ -155,7 +156,7 @@ func (m *Mesh) readPackets(l *link, r *bufio.Reader) error {
 		if err != nil {
 			return closedError(l.conn.Context(), err)
 		}
-		m.transport.received(b)
+		m.transport.received(b, "stream")
 	}
 }
 

@@ -97,7 +97,7 @@ func TestALengthAloneTakesNoMemory(t *testing.T) {
 			readFrame(bufio.NewReader(bytes.NewReader(lie)), mesh.MaxFrame)
 		}
 	}).AllocedBytesPerOp()
-	if allocated > 2*mesh.MaxInline {
+	if allocated > mesh.MaxFrame/8 {
 		t.Errorf("%d bytes for a frame that never comes", allocated)
 	}
 }
