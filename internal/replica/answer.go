@@ -34,10 +34,20 @@ const answerHead = 1 + 8 + 1 + 1
 func (a *Answer) Room() int { return a.room }
 
 // Add takes a delivery; one too large for a frame is split between its
-// changesets, so that only a changeset too large for one travels alone.
+// changesets. A changeset that is too large by itself is an answer by itself:
+// its frame has a stream of its own, and may overtake the others.
 func (a *Answer) Add(d record.Delivery) {
 	for _, part := range slices.Backward(split(d)) {
 		p := appendParcel(nil, part)
+		if len(p) > MaxInline-answerHead {
+			if a.room > 0 && len(a.frames) == 0 && len(a.frame) == answerHead {
+				a.frame = append(a.frame, p...)
+			}
+			a.room = 0
+		}
+		if a.room <= 0 {
+			return // what is older must not come without it
+		}
 		if len(a.frame) > answerHead && len(a.frame)+len(p) > MaxInline {
 			a.frames = append(a.frames, a.frame)
 			a.begin()

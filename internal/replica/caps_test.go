@@ -91,7 +91,7 @@ func TestClaimsLeaveNoState(t *testing.T) {
 	if c.peers[0].session.phase != fetching {
 		t.Fatalf("phase %d: the test shows nothing", c.peers[0].session.phase)
 	}
-	c.Step(now, Arrived{"b", NewAnswer(Serve{ID: 1}).Frames()[0]})
+	c.Step(now, Arrived{"b", NewAnswer(Serve{ID: 1, Limit: 1 << 20}).Frames()[0]})
 	if c.book.writers != 0 || len(c.peers[0].session.sets) != 0 {
 		t.Errorf("%d writers, %d claimed sets kept", c.book.writers, len(c.peers[0].session.sets))
 	}
@@ -109,7 +109,7 @@ func TestAnswerBeyondItsBoundIsCut(t *testing.T) {
 	now += gapAge
 	c.Tick(now, time.Unix(1000, 0))
 	for i := range 300 {
-		a := NewAnswer(Serve{ID: 1})
+		a := NewAnswer(Serve{ID: 1, Limit: 1 << 20})
 		for v := range record.Version(400) {
 			g := record.Version(1<<30) - record.Version(i*400) - v
 			a.Add(delivery(writer("z/1"), record.Range{From: g, To: g}))

@@ -33,7 +33,7 @@ func golden() []vector {
 	core := New(Config{}, writer("a/1"), []State{st}, 0, time.Unix(0, 0))
 	question, _ := core.Question()
 	d := delivery(w, record.Range{From: 7, To: 7})
-	answer := NewAnswer(Serve{ID: 5})
+	answer := NewAnswer(Serve{ID: 5, Limit: 1 << 20})
 	answer.Add(d)
 	out := []vector{
 		{"state hash", "w1 at 9 less 3..4", hex.EncodeToString(hash[:])},

@@ -209,7 +209,7 @@ func (s *script) run(args []string) {
 	case "answer": // answer PEER ID/FRAME more|last [WRITER RANGE]
 		what, number, _ := strings.Cut(args[2], "/")
 		id, _ := strconv.ParseUint(what, 10, 64)
-		a := NewAnswer(Serve{ID: id})
+		a := NewAnswer(Serve{ID: id, Limit: 1 << 20})
 		if len(args) > 4 {
 			a.Add(delivery(writer(args[4]), ranges(args[5:])[0]))
 		}
@@ -222,7 +222,7 @@ func (s *script) run(args []string) {
 		s.frame(args[1], f)
 	case "served":
 		id, _ := strconv.ParseUint(args[2], 10, 64)
-		s.step(Served{To: record.Node(args[1]), ID: id, Frames: NewAnswer(Serve{ID: id}).Frames()})
+		s.step(Served{To: record.Node(args[1]), ID: id, Frames: NewAnswer(Serve{ID: id, Limit: 1 << 20}).Frames()})
 	case "renewed":
 		s.local = 0
 		s.step(Renewed{writer(args[1])})

@@ -12,7 +12,7 @@ var histories = flag.Int("histories", 2000, "random histories of the identity la
 func TestIdentityLaws(t *testing.T) {
 	n := *histories
 	if testing.Short() {
-		n = min(n, 500)
+		n = min(n, 300)
 	}
 	var hits replicatest.Hits
 	for seed := range uint64(n) {

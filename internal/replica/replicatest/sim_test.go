@@ -148,7 +148,11 @@ func faults(seed uint64) *replicatest.World {
 }
 
 func TestEveryFaultHeals(t *testing.T) {
-	for seed := range uint64(30) {
+	seeds := uint64(30)
+	if testing.Short() {
+		seeds = 8
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			checkEqual(t, faults(seed), 30*time.Second)
 		})

@@ -241,3 +241,36 @@ func TestRealStoresBecomeEqual(t *testing.T) {
 		}
 	})
 }
+
+// Changesets too large for a frame of their flow travel alone, and still in
+// their turn.
+func TestLargeChangesetsHealBySync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		h.cut = func(from, to record.Node, class mesh.Class) bool { return class == mesh.Push }
+		a, b := h.join(t, "a", nil, nil), h.join(t, "b", nil, nil)
+		synctest.Wait()
+		for i := range 6 {
+			a.put(t, i, "small")
+			a.write(t, func(tx store.Tx) error {
+				for row := range 900 {
+					key := record.Of(fmt.Sprintf("%d-%03d-%0200d", i, row, 0))
+					if err := tx.Put(replicatest.Owned, store.Row{record.Of("a"), key, record.Of(i)}); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		last := a.put(t, 9, "small").Point
+		if err := b.WaitSets(within(t, time.Minute), a.Received()); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.WaitPoint(within(t, time.Second), last); err != nil || a.Root() != b.Root() {
+			t.Errorf("%v, roots %x and %x", err, a.Root(), b.Root())
+		}
+		if s := b.Stats(); s.Malformed+s.Unasked > 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
