@@ -107,6 +107,9 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if n.grpc, err = net.Listen("tcp", cfg.GRPC); err != nil {
 		return nil, fmt.Errorf("listen for gRPC: %w", err)
 	}
+	if err := n.checkGateway(); err != nil {
+		return nil, err
+	}
 	if cfg.Socket != "" {
 		if n.socket, err = rpc.ListenSocket(cfg.Socket); err != nil {
 			return nil, err
@@ -147,6 +150,21 @@ func (n *Node) openMesh() (err error) {
 	}
 	n.mesh, err = quic.Listen(cfg)
 	return err
+}
+
+// checkGateway refuses an address that no router could dial.
+func (n *Node) checkGateway() error {
+	if !n.cfg.Gateway {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(n.grpcAddress())
+	if err != nil {
+		return fmt.Errorf("gateway address: %w", err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("gateway address %s cannot be dialed: set the address to advertise for gRPC", n.grpcAddress())
+	}
+	return nil
 }
 
 func (n *Node) dbPath() string { return filepath.Join(n.cfg.Data, "node.db") }

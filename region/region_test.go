@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -398,5 +400,86 @@ func TestSecondProcessAndForeignDiskAreRefusedByName(t *testing.T) {
 	cancel()
 	if err := again.Run(ended); err != nil {
 		t.Errorf("Run with an ended context = %v, want nil, and everything closed", err)
+	}
+}
+
+// A node that came back alone does not say "no machines": its answers are
+// stale until it has caught up with enough of its region.
+func TestNodeThatCameBackAloneIsStaleUntilAllAreBack(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "w1", "w2", "w3")
+	c.together()
+	c.nodes["w1"].list("web", c.nodes["w3"].publish(mach("m1", "web")).GetPoints()...)
+	for _, name := range []string{"w1", "w2", "w3"} {
+		c.nodes[name].stop()
+	}
+	stale := func(n *node) {
+		t.Helper()
+		_, end, err := n.query(`SELECT count(*) FROM fleet_current`)
+		if st := n.status(); err != nil || end.GetCoverage().GetState() != clusterv1.CoverageState_COVERAGE_STATE_STALE || st.GetFit() {
+			t.Errorf("%s: coverage %v, fit %v, %v; want stale", n.name, end.GetCoverage(), st.GetFit(), err)
+		}
+	}
+	w1, w2 := c.start("w1"), c.start("w2")
+	eventually(t, "w1 and w2 have met, and miss w3", func() bool {
+		return strings.HasSuffix(w1.status().GetUnfitBecause(), "missing: w3") && strings.HasSuffix(w2.status().GetUnfitBecause(), "missing: w3")
+	})
+	stale(w1) // two of three, and neither was fit since its start: both may be old
+	stale(w2)
+	if got := w1.list("web"); len(got) != 1 {
+		t.Errorf("machines = %v: stale, and not empty", got)
+	}
+	c.start("w3")
+	c.together()
+}
+
+func TestUnconfirmedMachinesAreMarkedUntilTheDaemonSpeaks(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "w1", "w2")
+	c.together()
+	n := c.nodes["w1"]
+	old := filepath.Join(c.dir, "old")
+	n.publish(mach("m1", "web"), mach("m2", "web"))
+	n.stop()
+	if err := os.CopyFS(old, os.DirFS(filepath.Join(c.dir, "w1"))); err != nil {
+		t.Fatal(err)
+	}
+	n = c.start("w1")
+	stopping := mach("m1", "web")
+	stopping.State = regionv1.MachineState_MACHINE_STATE_STOPPING
+	c.nodes["w2"].list("web", n.publish(stopping).GetPoints()...)
+	n.stop()
+	// The disk of before is put back: it knows nothing of the last start.
+	if err := errors.Join(os.RemoveAll(filepath.Join(c.dir, "w1")), os.Rename(old, filepath.Join(c.dir, "w1"))); err != nil {
+		t.Fatal(err)
+	}
+	n = c.start("w1")
+	marked := func() int {
+		k := 0
+		for _, m := range n.list("web") {
+			if m.GetUnconfirmed() {
+				k++
+			}
+		}
+		return k
+	}
+	eventually(t, "w1 learns of its last start and doubts its rows", func() bool { return marked() == 2 })
+	if m := n.list("web")[0]; m.GetState() != regionv1.MachineState_MACHINE_STATE_STOPPING {
+		t.Errorf("m1 is %v: what another node had received was rolled back", m.GetState())
+	}
+	n.stop()
+	n = c.start("w1")
+	if k := marked(); k != 2 || len(n.status().GetAlarms()) == 0 {
+		t.Errorf("after a restart %d machines are unconfirmed, alarms %v", k, n.status().GetAlarms())
+	}
+	n.publish(stopping)
+	if k := marked(); k != 1 {
+		t.Errorf("%d machines are unconfirmed, want only m2", k)
+	}
+	if _, err := n.reconcile(false, stopping, mach("m2", "web")); err != nil {
+		t.Fatal(err)
+	}
+	if k := marked(); k != 0 {
+		t.Errorf("%d machines are unconfirmed after a reconcile", k)
 	}
 }

@@ -96,6 +96,9 @@ func (c *Core) Step(now Instant, in Input) {
 	case Counts:
 		c.setCounts(now, in)
 	case Members:
+		if in.Fit && !c.members.Fit {
+			c.holdAgain(now)
+		}
 		c.members, c.manned = in, true
 		c.members.Gateways = slices.Clone(in.Gateways)
 		slices.SortFunc(c.members.Gateways, compareGateways)
@@ -108,7 +111,7 @@ func (c *Core) Step(now Instant, in Input) {
 			}
 		}
 	case Own:
-		c.setOwn(in)
+		c.setOwn(now, in)
 	case Accepted:
 		if g := c.global(in.Global); g != nil {
 			g.inFlight, g.answered = max(0, g.inFlight-1), now.Mono
@@ -157,6 +160,14 @@ func (c *Core) global(i int) *global {
 	return &c.globals[i]
 }
 
+// holdAgain begins every hold anew: what a node that was not fit lacked may
+// only have been on its way.
+func (c *Core) holdAgain(now Instant) {
+	for _, a := range c.order {
+		a.since = now.Mono
+	}
+}
+
 func (c *Core) setCounts(now Instant, counts Counts) {
 	c.counted = true
 	c.round++
@@ -164,7 +175,7 @@ func (c *Core) setCounts(now Instant, counts Counts) {
 		if n.N <= 0 {
 			continue
 		}
-		if a := c.app(n.App); a.round != c.round {
+		if a := c.app(now, n.App); a.round != c.round {
 			a.round, a.count = c.round, n.N
 		}
 	}
@@ -178,12 +189,13 @@ func (c *Core) setCounts(now Instant, counts Counts) {
 	}
 }
 
-// app returns the entry of a name, a new one if need be.
-func (c *Core) app(name fleet.App) *app {
+// app returns the entry of a name, a new one if need be. That the region has
+// none of a new one is known from now on: a core that starts holds too.
+func (c *Core) app(now Instant, name fleet.App) *app {
 	if a := c.apps[name]; a != nil {
 		return a
 	}
-	a := &app{name: name, term: c.hasher.App(name), differs: -1}
+	a := &app{name: name, term: c.hasher.App(name), since: now.Mono, differs: -1}
 	c.apps[name] = a
 	i, _ := slices.BinarySearchFunc(c.order, name, func(a *app, name fleet.App) int {
 		if a.name < name {
@@ -197,7 +209,7 @@ func (c *Core) app(name fleet.App) *app {
 
 // setOwn takes what a global node holds. A node that says nonsense of another
 // region is not believed in that.
-func (c *Core) setOwn(in Own) {
+func (c *Core) setOwn(now Instant, in Own) {
 	g := c.global(in.Global)
 	if g == nil || !g.up {
 		return
@@ -217,7 +229,7 @@ func (c *Core) setOwn(in Own) {
 			continue
 		}
 		rows[r.App] = r
-		c.app(r.App)
+		c.app(now, r.App)
 		c.noteStamp(r.Rank.Generation, r.Rank.Stamp)
 	}
 	if in.Region != nil && in.Region.Check() == nil && in.Region.Name == c.cfg.Region {

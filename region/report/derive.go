@@ -97,6 +97,7 @@ func (c *Core) record(now Instant, g *global, a *app) presence.Record {
 		r.Since = int64(a.offer)
 	}
 	a.sent = sent{record: r, at: now.Mono, live: true}
+	a.differs = now.Mono // the sweep counts from here
 	return r
 }
 
@@ -158,7 +159,7 @@ func (c *Core) digest(g *global) (sum presence.Digest, offered int) {
 	sum = c.hasher.Region(c.region())
 	for _, a := range c.order {
 		held, _ := c.held(g, a)
-		if a.want > 0 || held > 0 {
+		if held > 0 {
 			sum = sum.Add(a.term)
 		}
 		if held > 0 && a.offer > 0 {
