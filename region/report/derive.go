@@ -159,7 +159,7 @@ func (c *Core) digest(g *global) (sum presence.Digest, offered int) {
 	sum = c.hasher.Region(c.region())
 	for _, a := range c.order {
 		held, _ := c.held(g, a)
-		if held > 0 {
+		if a.want > 0 || held > 0 {
 			sum = sum.Add(a.term)
 		}
 		if held > 0 && a.offer > 0 {
