@@ -5,8 +5,12 @@ import (
 	"go/importer"
 	"go/token"
 	"go/types"
+	"io"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -22,6 +26,12 @@ var pure = []string{
 	"internal/fleet/presence",
 	"internal/fleet/coverage",
 	"internal/replica",
+	"region/report",
+	"global/directory",
+	"router/directory",
+	"router/plan",
+	"router/join",
+	"router/catalog/core",
 }
 
 // impure imports bring goroutines, clocks, randomness, I/O or logs.
@@ -80,10 +90,38 @@ func checkPure(t *testing.T, p pkg) {
 	}
 }
 
+// exported finds the compiled interface of each package that the pure ones
+// depend on.
+func exported(t *testing.T) func(path string) (io.ReadCloser, error) {
+	t.Helper()
+	files, err := exports()
+	if err != nil {
+		t.Fatalf("go list -export: %v", err)
+	}
+	return func(path string) (io.ReadCloser, error) { return os.Open(files[path]) }
+}
+
+var exports = sync.OnceValues(func() (map[string]string, error) {
+	args := []string{"list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}"}
+	for _, path := range pure {
+		args = append(args, module+"/"+path)
+	}
+	out, err := exec.Command("go", args...).Output()
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		path, file, _ := strings.Cut(strings.TrimSpace(line), " ")
+		files[path] = file
+	}
+	return files, nil
+})
+
 func typeCheck(t *testing.T, p pkg, fset *token.FileSet, files []*ast.File) *types.Info {
 	t.Helper()
 	info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}}
-	conf := types.Config{Importer: importer.ForCompiler(fset, "source", nil)}
+	conf := types.Config{Importer: importer.ForCompiler(fset, "gc", exported(t))}
 	if _, err := conf.Check(p.ImportPath, fset, files, info); err != nil {
 		t.Fatalf("type check: %v", err)
 	}
