@@ -83,12 +83,13 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return exit.With(exit.Usage, err)
 	}
-	binary, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this binary: %w", err)
+	if s.binary == "" {
+		if s.binary, err = os.Executable(); err != nil {
+			return fmt.Errorf("find this binary: %w", err)
+		}
 	}
 	s.federation, err = federation.Open(federation.Config{
-		Dir: dir, Spec: s.spec, Former: former, Processes: s.processes, Binary: binary,
+		Dir: dir, Spec: s.spec, Former: former, Processes: s.processes, Binary: s.binary,
 		Enforce: s.enforce, Version: s.version, Progress: s.say.say,
 	})
 	if err != nil {

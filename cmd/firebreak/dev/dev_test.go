@@ -2,12 +2,34 @@ package dev
 
 import (
 	"bytes"
+	"context"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/run"
 )
+
+// asNode makes this binary a node's: a federation of processes starts it again
+// with the arguments of `firebreak run`.
+const asNode = "FIREBREAK_TEST_AS_NODE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asNode) == "" {
+		os.Exit(m.Run())
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{Use: "firebreak"}
+	root.AddCommand(run.Command("test"))
+	root.SetArgs(os.Args[1:])
+	os.Exit(exit.Code(root.ExecuteContext(ctx)))
+}
 
 // command runs `firebreak dev` in this process.
 func command(t *testing.T, args ...string) (stdout string, code int, errText string) {

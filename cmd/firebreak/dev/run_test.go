@@ -69,7 +69,7 @@ func liveRows(t *testing.T, db string) int {
 
 func TestAReplayedTraceEndsAtItsTruthInEveryTier(t *testing.T) {
 	t.Parallel()
-	machines := tracegen.Generate(tracegen.Config{Seed: 11, Machines: 600, Apps: 15, Span: 6 * day})
+	machines := tracegen.Generate(tracegen.Config{Seed: 11, Machines: 600, Apps: 90, Span: 6 * day})
 	const until = 5 * day
 	want := trace.Count(machines, until)
 	data, file := filepath.Join(t.TempDir(), "dev"), filepath.Join(t.TempDir(), "report.json")

@@ -41,6 +41,7 @@ type session struct {
 	// Of tests.
 	beforeCheck func(*truth.Model) // nil for nothing
 	checkWithin time.Duration      // zero for the check's own
+	binary      string             // of the processes; empty for this one's
 
 	// Made by run.
 	schedule   trace.Schedule
