@@ -106,7 +106,7 @@ func TestGetIsNotFoundOnlyFromAFitNode(t *testing.T) {
 		}
 	}
 	addr := f.region(&fakeRegion{listed: []*regionpb.Machine{{Id: "m1", Worker: "w1", App: "web", Metadata: "{not json"}}})
-	if got := run(t, "", words("machine get m1 -o json --node "+addr, me...)...); got.code != 0 || !strings.Contains(got.out, `"metadata": "{not json"`) {
+	if got := run(t, "", words("machine get m1 -o json --node "+addr, me...)...); got.code != 0 || !strings.Contains(got.out, `"metadata":"{not json"`) {
 		t.Error(got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
 	"github.com/firebreak-dev/firebreak/internal/identity"
@@ -131,10 +132,19 @@ func (e *env) askOne(ctx context.Context, want string, p place, d *dialer, ask f
 	if want != "" && p.role != want {
 		return exit.With(exit.Usage, fmt.Errorf("%v is a %s, this command asks a %s", p, p.role, want))
 	}
-	if err := ask(ctx, conn, p); err != nil {
-		return fmt.Errorf("%v: %w", p, err)
+	return said(p, ask(ctx, conn, p))
+}
+
+// said puts an error of a server in its own words, with the code that its
+// status means. What a command concluded from an answer stays as it is.
+func said(p place, err error) error {
+	if _, concluded := errors.AsType[*exit.Error](err); err == nil || concluded {
+		return err
 	}
-	return nil
+	if s, ok := status.FromError(err); ok {
+		return exit.With(exit.Code(err), fmt.Errorf("%v: %s", p, s.Message()))
+	}
+	return err
 }
 
 // passOver reports whether an error means that this place did not answer.

@@ -13,7 +13,7 @@ type format string
 
 const (
 	formatTable  format = "table"  // for people; may change
-	formatJSON   format = "json"   // one document
+	formatJSON   format = "json"   // one document, on one line
 	formatNDJSON format = "ndjson" // a document per line, as it arrives
 )
 
@@ -37,19 +37,8 @@ func (f *format) String() string { return string(*f) }
 // Type is part of pflag.Value.
 func (*format) Type() string { return "format" }
 
-// json prints v as one line, or indented under -o json.
+// json prints v as one line.
 func (e *env) json(v any) error {
-	if e.format != formatJSON {
-		return e.line(v)
-	}
-	enc := json.NewEncoder(e.out)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
-
-// line prints v as one line of JSON.
-func (e *env) line(v any) error {
 	enc := json.NewEncoder(e.out)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)

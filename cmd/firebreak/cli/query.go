@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
 	clusterpb "github.com/firebreak-dev/firebreak/proto/firebreak/cluster/v1"
@@ -216,11 +217,11 @@ func (e *env) answer(r queryResult, err error) error {
 		return printErr
 	}
 	e.warn(r.coverage)
-	if err == nil && !r.ended {
-		err = errors.New("the answer has no end")
-	}
-	if err != nil {
-		return exit.With(exit.Partial, fmt.Errorf("the answer was cut: %w", err))
+	switch {
+	case err != nil:
+		return exit.With(exit.Partial, fmt.Errorf("the answer was cut: %s", status.Convert(err).Message()))
+	case !r.ended:
+		return exit.With(exit.Partial, errors.New("the answer has no end"))
 	}
 	return e.verdict(true, r.complete)
 }

@@ -193,7 +193,7 @@ func (w *watcher) print(m *routerpb.WatchResponse) error {
 		return nil // a kind of a newer router
 	}
 	if w.env.format != formatTable {
-		return w.env.line(ev)
+		return w.env.json(ev)
 	}
 	_, err := fmt.Fprintln(w.env.out, printable(ev.text()))
 	return err
