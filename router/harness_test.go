@@ -116,22 +116,32 @@ func (w *world) router(data string, globals ...string) (routerv1.RouterServiceCl
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
+	end := run(w.t, r.Run)
 	conn, err := rpc.Dial(r.Addresses().GRPC, w.source(identity.ID{Fleet: testFleet, Role: identity.Client, Name: "edge"}), identity.HasRole(testFleet, identity.Router))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	stop := sync.OnceFunc(func() {
 		_ = conn.Close()
-		cancel()
-		if err := <-done; err != nil {
-			w.t.Errorf("router: %v", err)
-		}
+		end()
 	})
 	w.t.Cleanup(stop)
 	return routerv1.NewRouterServiceClient(conn), r, stop
+}
+
+// run runs something until the test ends or the returned function is called.
+func run(t testing.TB, fn func(context.Context) error) func() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- fn(ctx) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
 }
 
 func logger(t testing.TB) *slog.Logger {
@@ -167,7 +177,7 @@ func (r *region) set(app string, n int) {
 func (r *region) machine(app, id string) *regionv1.Machine {
 	return &regionv1.Machine{
 		Worker: r.name + "-w1", Id: id, App: app, State: regionv1.MachineState_MACHINE_STATE_STARTED, Epoch: 1,
-		Addresses: []string{fmt.Sprintf("10.0.%d.%d", len(r.name), len(id))}, Current: true, Routable: true,
+		Addresses: []string{"10." + r.name + "." + id}, Current: true, Routable: true,
 	}
 }
 
