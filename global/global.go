@@ -40,6 +40,7 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 	"github.com/firebreak-dev/firebreak/internal/watchdog"
+	adminv1 "github.com/firebreak-dev/firebreak/proto/firebreak/admin/v1"
 	globalv1 "github.com/firebreak-dev/firebreak/proto/firebreak/global/v1"
 )
 
@@ -241,6 +242,9 @@ func (n *Node) server() *rpc.Server {
 	globalv1.RegisterReportServiceServer(srv, &reportService{lanes: n.lanes, now: n.now, frozen: n.control.FreezeEgress, metrics: n.metrics})
 	globalv1.RegisterDirectoryServiceServer(srv, &directoryService{node: n})
 	globalv1.RegisterOperatorServiceServer(srv, &operatorService{node: n})
+	adminv1.RegisterAdminServiceServer(srv, admin.NewService(admin.Info{
+		Version: n.cfg.Version, Role: "global", Fleet: n.cfg.Fleet, Cluster: "global", Node: string(n.cfg.Node), Started: n.start,
+	}, n.control))
 	return srv
 }
 

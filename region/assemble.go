@@ -7,10 +7,12 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/firebreak-dev/firebreak/internal/admin"
 	"github.com/firebreak-dev/firebreak/internal/fleet/presence"
 	"github.com/firebreak-dev/firebreak/internal/identity"
 	"github.com/firebreak-dev/firebreak/internal/replica/runner"
 	"github.com/firebreak-dev/firebreak/internal/rpc"
+	adminv1 "github.com/firebreak-dev/firebreak/proto/firebreak/admin/v1"
 	regionv1 "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
 	"github.com/firebreak-dev/firebreak/region/api"
 	"github.com/firebreak-dev/firebreak/region/ledger"
@@ -87,11 +89,16 @@ func (n *Node) assembleServers() {
 		Worker: n.cfg.Node, Ledger: n.ledger, Reader: n.reader, Hub: n.hub, SQL: n.db, Node: n,
 		Watches: &watch.Server{Hub: n.hub, Reader: n.reader, Coverage: n.Coverage, Changed: &n.fit.changed},
 	}
+	info := admin.NewService(admin.Info{
+		Version: n.cfg.Version, Role: "region", Fleet: n.cfg.Fleet, Cluster: n.cfg.cluster(), Node: string(n.cfg.Node), Started: time.Now(),
+	}, n.control)
 	n.server = rpc.NewServer(rpc.ServerConfig{Identity: n.cfg.Identity, Logger: n.log, Metrics: n.cfg.Registry})
 	regionv1.RegisterRegionServiceServer(n.server, svc)
+	adminv1.RegisterAdminServiceServer(n.server, info)
 	if n.socket != nil {
 		n.local = rpc.NewServer(rpc.ServerConfig{Local: true, Fleet: n.cfg.Fleet, Logger: n.log, Metrics: n.cfg.Registry})
 		regionv1.RegisterRegionServiceServer(n.local, svc)
+		adminv1.RegisterAdminServiceServer(n.local, info)
 	}
 }
 

@@ -36,6 +36,7 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/identity"
 	"github.com/firebreak-dev/firebreak/internal/rpc"
 	"github.com/firebreak-dev/firebreak/internal/watchdog"
+	adminv1 "github.com/firebreak-dev/firebreak/proto/firebreak/admin/v1"
 	routerv1 "github.com/firebreak-dev/firebreak/proto/firebreak/router/v1"
 	"github.com/firebreak-dev/firebreak/router/directory"
 )
@@ -84,6 +85,9 @@ func New(ctx context.Context, cfg Config) (r *Router, err error) {
 	}
 	r.server = rpc.NewServer(rpc.ServerConfig{Identity: cfg.Identity, Logger: cfg.Logger, Metrics: registerer(cfg.Registry)})
 	routerv1.RegisterRouterServiceServer(r.server, r.service)
+	adminv1.RegisterAdminServiceServer(r.server, admin.NewService(admin.Info{
+		Version: cfg.Version, Role: "router", Fleet: cfg.Fleet, Node: string(cfg.Node), Started: time.Now(),
+	}, r.control))
 	return r, nil
 }
 
