@@ -157,15 +157,15 @@ func TestHeldWithdrawalsDoNotErodeOverDaysAndNodes(t *testing.T) {
 // A reporter that took over does not know the first offer; this node does.
 func TestAFirstOfferOutlivesItsReporter(t *testing.T) {
 	c := newCore(false)
-	fill(c, 200)
-	store(c, c.Judge(at(0), "iad-1", withdrawals(200, wall, wall)))
-	for d := time.Duration(0); d < 26*time.Hour; d += 30 * time.Second { // offered on and on
+	fill(c, 60)
+	store(c, c.Judge(at(0), "iad-1", withdrawals(60, wall, wall)))
+	for d := time.Duration(0); d < 26*time.Hour; d += 55 * time.Second { // offered on and on
 		c.Tick(at(d))
 		now := at(d)
-		store(c, c.Judge(now, "iad-1", withdrawals(200, now.Wall, now.Wall))) // with a new first offer each time
+		store(c, c.Judge(now, "iad-1", withdrawals(60, now.Wall, now.Wall))) // with a new first offer each time
 	}
-	if c.Present() != 100 {
-		t.Errorf("%d present a day later, want the 100 that were held", c.Present())
+	if c.Present() != 30 {
+		t.Errorf("%d present a day later, want the 30 that were held", c.Present())
 	}
 }
 
