@@ -91,6 +91,18 @@ func TestUntilTakesEventsAtItsVeryMoment(t *testing.T) {
 	}
 }
 
+func TestDueIsWhatIsNotDoneUpToAndAtNow(t *testing.T) {
+	s := trace.NewSchedule([]trace.Machine{{ID: "a", Create: 1, Delete: 3}, {ID: "b", Create: 3, Delete: 5}}, trace.Never)
+	for _, c := range []struct {
+		from, want int
+		now        trace.Time
+	}{{0, 0, 0}, {0, 1, 1}, {0, 1, 2}, {0, 3, 3}, {1, 2, 3}, {3, 0, 4}, {3, 1, 5}, {4, 0, 9}} {
+		if got := len(s.Due(c.from, c.now)); got != c.want {
+			t.Errorf("from %d at %d: %d events, want %d", c.from, c.now, got, c.want)
+		}
+	}
+}
+
 func TestPlaceIsXXH3ModuloTheWorkers(t *testing.T) {
 	// The value of xxh3_64("instance_0") is fixed by the algorithm's reference.
 	for _, id := range []fleet.MachineID{"a", "instance_0", "machine_77"} {
