@@ -203,6 +203,7 @@ func (n *Node) Run(ctx context.Context) error {
 	group.Go(func() error { return n.runLanes(ctx) })
 	group.Go(func() error { return n.becomeServing(ctx) })
 	group.Go(func() error { return n.cfg.Identity.Run(ctx) })
+	group.Go(func() error { return n.cfg.Identity.Run(ctx) })
 	group.Go(func() error { return n.control.Run(ctx) })
 	group.Go(func() error { return n.watchdog.Run(ctx) })
 	group.Go(func() error { return rpc.Serve(ctx, n.server(), n.lis) })
