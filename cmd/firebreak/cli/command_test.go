@@ -7,8 +7,13 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc"
+
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/devfile"
+	"github.com/firebreak-dev/firebreak/internal/admin"
+	"github.com/firebreak-dev/firebreak/internal/control"
 	"github.com/firebreak-dev/firebreak/internal/identity"
+	adminpb "github.com/firebreak-dev/firebreak/proto/firebreak/admin/v1"
 	clusterpb "github.com/firebreak-dev/firebreak/proto/firebreak/cluster/v1"
 	regionpb "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
 	routerpb "github.com/firebreak-dev/firebreak/proto/firebreak/router/v1"
@@ -189,6 +194,24 @@ func TestStatusOfTheDevFederationCoversEveryNode(t *testing.T) {
 	}
 	if got := run(t, "", "machine", "list", "--node", "iad/w9", "--dev", dir); got.code != 2 {
 		t.Errorf("a node that is not there: %v", got)
+	}
+}
+
+func TestStatusShowsTheSwitchesToAnOperatorOnly(t *testing.T) {
+	f := newFleet(t)
+	switches, err := control.Open(f.write("control.toml", []byte("freeze_egress = true\n")), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := f.serve(identity.ID{Fleet: "acme", Role: identity.Router, Name: "r1"}, func(s grpc.ServiceRegistrar) {
+		routerpb.RegisterRouterServiceServer(s, &fakeRouter{status: &routerpb.StatusResponse{Node: "r1", Ready: true}})
+		adminpb.RegisterAdminServiceServer(s, admin.NewService(admin.Info{}, switches))
+	})
+	if got := run(t, "", words("status --router "+addr, f.as(identity.Operator)...)...); got.code != 0 || !strings.Contains(got.err, "egress is frozen by "+f.dir) {
+		t.Errorf("an operator: %v", got)
+	}
+	if got := run(t, "", words("status -o json --router "+addr, f.as(identity.Client)...)...); got.code != 0 || strings.Contains(got.out, "freeze_egress") {
+		t.Errorf("a client: %v", got)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/devfile"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
+	adminpb "github.com/firebreak-dev/firebreak/proto/firebreak/admin/v1"
 	globalpb "github.com/firebreak-dev/firebreak/proto/firebreak/global/v1"
 	regionpb "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
 	routerpb "github.com/firebreak-dev/firebreak/proto/firebreak/router/v1"
@@ -30,6 +31,8 @@ type nodeStatus struct {
 	Because string   `json:"because,omitempty"`
 	Version string   `json:"version,omitempty"`
 	Alarms  []string `json:"alarms"`
+
+	Switches *switches `json:"switches,omitempty"` // what an operator or the host may see
 
 	Boot       uint64         `json:"boot,omitempty"`
 	Bits       string         `json:"bits,omitempty"` // hex
@@ -53,6 +56,14 @@ type nodeStatus struct {
 	Edges          uint64         `json:"edges,omitempty"`
 	Watches        uint64         `json:"watches,omitempty"`
 	Regions        []regionStatus `json:"regions,omitempty"`
+}
+
+// switches are the kill switches that are in force.
+type switches struct {
+	FreezeEgress bool     `json:"freeze_egress"`
+	DenyNode     []string `json:"deny_node"`
+	Source       string   `json:"source"`
+	Error        string   `json:"error,omitempty"` // why the file's last change was not taken
 }
 
 type memberStatus struct {
@@ -162,6 +173,7 @@ func (e *env) statusOf(ctx context.Context, p place, d *dialer) (nodeStatus, int
 	s := nodeStatus{Role: p.role, Region: p.region, Name: p.name, Address: p.address, Alarms: []string{}}
 	err := e.askOne(ctx, "", p, d, func(ctx context.Context, conn *grpc.ClientConn, p place) error {
 		s.Role, s.Region, s.Name = p.role, p.region, p.name
+		s.askSwitches(ctx, conn)
 		return s.ask(ctx, conn)
 	})
 	if err != nil {
@@ -169,6 +181,15 @@ func (e *env) statusOf(ctx context.Context, p place, d *dialer) (nodeStatus, int
 	}
 	s.Answers = err == nil
 	return s, exit.Code(err)
+}
+
+// askSwitches asks what most callers may not know: without an answer there are
+// none to show.
+func (s *nodeStatus) askSwitches(ctx context.Context, conn *grpc.ClientConn) {
+	r, err := adminpb.NewAdminServiceClient(conn).Switches(ctx, &adminpb.SwitchesRequest{})
+	if err == nil {
+		s.Switches = &switches{r.GetFreezeEgress(), append([]string{}, r.GetDenyNode()...), r.GetSource(), r.GetError()}
+	}
 }
 
 func (s *nodeStatus) ask(ctx context.Context, conn *grpc.ClientConn) error {
@@ -258,8 +279,27 @@ func (e *env) printStatus(all []nodeStatus) error {
 		for _, a := range s.Alarms {
 			e.note("%s %s: alarm: %s", s.Role, s.Name, a)
 		}
+		e.noteSwitches(s)
 	}
 	return nil
+}
+
+// noteSwitches says which switches are set, and by what. A region node alarms
+// its own.
+func (e *env) noteSwitches(s nodeStatus) {
+	w := s.Switches
+	if w == nil || s.Role == "region" {
+		return
+	}
+	if w.FreezeEgress {
+		e.note("%s %s: egress is frozen by %s", s.Role, s.Name, w.Source)
+	}
+	if len(w.DenyNode) > 0 {
+		e.note("%s %s: nodes %s are denied by %s", s.Role, s.Name, strings.Join(w.DenyNode, ", "), w.Source)
+	}
+	if w.Error != "" {
+		e.note("%s %s: the last change of the control file was not taken: %s", s.Role, s.Name, w.Error)
+	}
 }
 
 func (s nodeStatus) row() []string {
