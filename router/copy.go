@@ -18,6 +18,13 @@ type held struct {
 	region *directory.Region
 }
 
+// with works on the rows, and gives back the lock whatever fn does.
+func (h *held) with(fn func(*directory.Region)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fn(h.region)
+}
+
 // copyOf is the router's copy of the directory. Safe for concurrent use.
 type copyOf struct {
 	// Set at the start, then constant.
@@ -96,9 +103,7 @@ func (c *copyOf) begin(source string) (replace bool) {
 	c.mu.Unlock()
 	for _, name := range c.names() {
 		if h, ok := c.get(name); ok {
-			h.mu.Lock()
-			h.region.Begin(source, replace)
-			h.mu.Unlock()
+			h.with(func(r *directory.Region) { r.Begin(source, replace) })
 		}
 	}
 	return replace
@@ -106,10 +111,8 @@ func (c *copyOf) begin(source string) (replace bool) {
 
 // merge takes an entry and reports whether it changed the copy.
 func (c *copyOf) merge(e directory.Entry) bool {
-	h := c.getOrAdd(e.Region)
-	h.mu.Lock()
-	changed := h.region.Merge(e, c.now())
-	h.mu.Unlock()
+	changed := false
+	c.getOrAdd(e.Region).with(func(r *directory.Region) { changed = r.Merge(e, c.now()) })
 	if changed {
 		c.markDirty()
 	}
@@ -126,12 +129,11 @@ func (c *copyOf) synced() (changed []fleet.Region) {
 		if !ok {
 			continue
 		}
-		h.mu.Lock()
-		if h.region.Synced(c.globals, c.now()) {
+		moved, gone := false, false
+		h.with(func(r *directory.Region) { moved, gone = r.Synced(c.globals, c.now()), r.Gone(c.globals) })
+		if moved {
 			changed = append(changed, name)
 		}
-		gone := h.region.Gone(c.globals)
-		h.mu.Unlock()
 		if gone {
 			c.forget(name)
 			changed = append(changed, name)
@@ -158,9 +160,8 @@ func (c *copyOf) confirm(conf directory.Confirmation) bool {
 	if !ok {
 		return false
 	}
-	h.mu.Lock()
-	changed := h.region.Confirm(conf, c.now())
-	h.mu.Unlock()
+	changed := false
+	h.with(func(r *directory.Region) { changed = r.Confirm(conf, c.now()) })
 	if changed {
 		c.markDirty()
 	}
@@ -246,9 +247,7 @@ func (c *copyOf) marked() int {
 	n := 0
 	for _, name := range c.names() {
 		if h, ok := c.get(name); ok {
-			h.mu.Lock()
-			n += len(h.region.Marked())
-			h.mu.Unlock()
+			h.with(func(r *directory.Region) { n += len(r.Marked()) })
 		}
 	}
 	return n
@@ -258,9 +257,7 @@ func (c *copyOf) marked() int {
 func (c *copyOf) trim() {
 	for _, name := range c.names() {
 		if h, ok := c.get(name); ok {
-			h.mu.Lock()
-			h.region.Trim(c.now())
-			h.mu.Unlock()
+			h.with(func(r *directory.Region) { r.Trim(c.now()) })
 		}
 	}
 }

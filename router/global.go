@@ -96,7 +96,7 @@ func (f *follower) follow(ctx context.Context, target string) (held bool, err er
 				return err
 			}
 			f.loop.Mark()
-			answered, err := s.handle(resp)
+			answered, err := s.guarded(resp)
 			if err != nil {
 				cancel(err)
 				return err
@@ -145,6 +145,18 @@ func (s *globalSession) send(ctx context.Context, stream grpc.BidiStreamingClien
 		case <-t.C:
 		}
 	}
+}
+
+// guarded turns a panic over what a global node sent into the end of its
+// session: another one is followed, and the copy stays.
+func (s *globalSession) guarded(resp *globalv1.WatchResponse) (answered bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("reading the directory panicked", "peer", s.source, "panic", p)
+			err = fmt.Errorf("message could not be read: %v", p)
+		}
+	}()
+	return s.handle(resp)
 }
 
 // handle takes one message and reports whether it answered a token.

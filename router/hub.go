@@ -84,8 +84,20 @@ func (h *hub) drain(sub join.Sub, limit int) ([]join.Event, bool) {
 // change works on the core and then wakes whoever is owed something, and the
 // sender of requests.
 func (h *hub) change(fn func(*join.Region)) {
-	var wakes []func()
+	for _, wake := range h.changed(fn) {
+		wake()
+	}
+	select {
+	case h.kick <- struct{}{}:
+	default:
+	}
+}
+
+// changed gives back the lock whatever fn does: who reads this region's core
+// serves other regions too.
+func (h *hub) changed(fn func(*join.Region)) (wakes []func()) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	fn(h.core)
 	for _, sub := range h.core.Touched() {
 		if wake := h.wakes[sub]; wake != nil {
@@ -93,14 +105,7 @@ func (h *hub) change(fn func(*join.Region)) {
 		}
 	}
 	h.client.metrics.interests.WithLabelValues(string(h.name)).Set(float64(h.core.Apps()))
-	h.mu.Unlock()
-	for _, wake := range wakes {
-		wake()
-	}
-	select {
-	case h.kick <- struct{}{}:
-	default:
-	}
+	return wakes
 }
 
 func (h *hub) apps() int {

@@ -128,10 +128,9 @@ func (c *copyOf) file() (data []byte, ok bool) {
 	var sections []directory.Section
 	for _, name := range c.names() {
 		if h, ok := c.get(name); ok {
-			h.mu.Lock()
-			data := h.region.Section()
-			h.mu.Unlock()
-			sections = append(sections, directory.Section{Region: name, Data: data})
+			h.with(func(r *directory.Region) {
+				sections = append(sections, directory.Section{Region: name, Data: r.Section()})
+			})
 		}
 	}
 	return directory.AppendFile(nil, f, sections), true

@@ -251,3 +251,34 @@ func TestBadRowMarksItsOwnRegionOnly(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestClientThatReadsNothingHoldsUpNobody(t *testing.T) {
+	w := newWorld(t, "ams", "iad")
+	for name, r := range w.regions {
+		r.set("web", 1)
+		w.global.report(name, "web")
+	}
+	c, _, _ := w.router(t.TempDir(), w.global.addr)
+	ready(t, c, 2)
+	stuck, err := c.Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, req := range []*routerv1.WatchRequest{
+		{Part: &routerv1.WatchRequest_Hello{Hello: &routerv1.WatchHello{}}}, {Part: &routerv1.WatchRequest_AddApp{AddApp: "web"}},
+	} {
+		if err := stuck.Send(req); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := watch(t, c, "web")
+	for range 20 { // far more than the stuck client's stream can hold
+		w.regions["iad"].set("web", 1000)
+	}
+	w.regions["iad"].set("web", 3)
+	w.regions["ams"].set("web", 2)
+	eventually(t, "the other client sees the last state", func() bool { return len(got.known()) == 5 })
+	if _, err := c.Lookup(t.Context(), &routerv1.LookupRequest{App: "web"}); err != nil {
+		t.Error(err)
+	}
+}
