@@ -1,12 +1,17 @@
 package claim
 
-import "github.com/firebreak-dev/firebreak/internal/fleet"
+import (
+	"math"
+
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+)
 
 // ownGrant returns the grant of a moved claim, else zero. A grant is above its
 // claim's epoch; one that is not counts as if it were, so that two rows with
-// made-up numbers cannot hide each other.
+// made-up numbers cannot hide each other; above the largest epoch there is no
+// grant.
 func ownGrant(r Row) uint64 {
-	if r.State != Moved {
+	if r.State != Moved || r.Epoch == math.MaxUint64 {
 		return 0
 	}
 	return max(r.Grant, r.Epoch+1)
