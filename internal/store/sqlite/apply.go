@@ -159,7 +159,6 @@ func (w *work) mergeAll(d *delivery, c record.Changeset, id int64) error {
 		if withheld {
 			d.out.Withheld++
 		}
-		w.st.records++
 	}
 	return nil
 }

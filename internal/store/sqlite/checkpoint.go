@@ -5,14 +5,18 @@ import (
 	"errors"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 )
 
-// maxFrames is the length of the log, in pages, from which on peers' records
-// wait for a WAL checkpoint in progress: 64 MiB.
-const maxFrames = 16 << 10
+// The sizes of the log, in bytes. It starts over only when all of it is in the
+// file and nobody reads it, and a loop that writes without pause never lets
+// that happen: so from some size on it waits for the run in progress.
+const (
+	walStep   = 4 << 20  // growth from one run to the next
+	walRemote = 16 << 20 // from here on peers' records wait
+	walLocal  = 64 << 20 // from here on local writes wait too
+)
 
 // checkpointer moves the log into the file from a connection of its own, off
 // the commit path, PASSIVE only: it waits for nobody and holds nobody up.
@@ -22,13 +26,14 @@ type checkpointer struct {
 	wake    chan struct{} // of size 1
 	metrics *metrics
 	warn    func(err error)
-	frames  atomic.Int64 // in the log, at the last run
 
 	// Owned by the loop.
-	records, entries int
+	dirty  bool
+	now    int64 // size of the log after the last commit
+	kicked int64 // and at the last kick
 
-	mu      sync.Mutex
-	running chan struct{} // closed at the end of the run in progress
+	mu   sync.Mutex
+	done chan struct{} // closed at the end of the run asked for, nil without one
 }
 
 func newCheckpointer(cfg Config, m *metrics) (*checkpointer, error) {
@@ -45,39 +50,47 @@ func newCheckpointer(cfg Config, m *metrics) (*checkpointer, error) {
 	}, nil
 }
 
-// wrote counts what the loop has committed.
-func (k *checkpointer) wrote(records, entries int) {
-	k.records += records
-	k.entries += entries
-	if k.records >= paceEvery {
+// wrote takes note of a commit.
+func (k *checkpointer) wrote() {
+	k.dirty, k.now = true, k.size()
+	if k.now < k.kicked {
+		k.kicked = 0 // it has started over
+	}
+	if k.now-k.kicked >= walStep {
 		k.kick()
 	}
 }
 
 // idle moves what is left when there is nothing else to do.
 func (k *checkpointer) idle() {
-	if k.records > 0 || k.entries > 0 {
+	if k.dirty {
 		k.kick()
 	}
 }
 
 func (k *checkpointer) kick() {
-	k.records, k.entries = 0, 0
-	select {
-	case k.wake <- struct{}{}:
-	default:
+	k.kicked = k.now
+	k.mu.Lock()
+	asked := k.done != nil
+	if !asked {
+		k.done = make(chan struct{})
+	}
+	k.mu.Unlock()
+	if !asked {
+		k.dirty = false
+		k.wake <- struct{}{} // never full: there was no run asked for
 	}
 }
 
 // behind returns a channel that is closed when the run in progress ends, if
-// the log is long and there is such a run.
-func (k *checkpointer) behind() <-chan struct{} {
-	if k.frames.Load() < maxFrames {
+// there is one and the log is longer than limit.
+func (k *checkpointer) behind(limit int64) <-chan struct{} {
+	if k.now < limit {
 		return nil
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.running
+	return k.done
 }
 
 func (k *checkpointer) run(quit <-chan struct{}) {
@@ -92,22 +105,15 @@ func (k *checkpointer) run(quit <-chan struct{}) {
 }
 
 func (k *checkpointer) once() {
-	done := make(chan struct{})
-	k.mu.Lock()
-	k.running = done
-	k.mu.Unlock()
-	err := k.c.rows(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)", nil, func(r []record.Value) error {
-		k.frames.Store(r[1].Int)
-		return nil
-	})
-	k.mu.Lock()
-	k.running = nil
-	k.mu.Unlock()
-	close(done)
+	err := k.c.rows(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)", nil, func([]record.Value) error { return nil })
 	k.metrics.checkpoints.Inc()
 	if err != nil {
 		k.warn(err)
 	}
+	k.mu.Lock()
+	close(k.done)
+	k.done = nil
+	k.mu.Unlock()
 }
 
 // size returns the bytes of the log on disk.

@@ -215,6 +215,5 @@ func (w *work) publish(c record.Changeset, writes []*write, visible bool) error 
 	}
 	self.recv = self.recv.With(record.Range{From: c.Version, To: c.Version})
 	w.changed[id] = true
-	w.st.records += len(writes)
 	return w.enter(c.Point(), &c)
 }

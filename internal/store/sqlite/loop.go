@@ -20,7 +20,6 @@ const (
 	dueEvery   = 100 * time.Millisecond // look at what is withheld for the clock
 	idleEvery  = time.Second            // move the log into the file when idle
 	trimEvery  = 1000                   // feed entries between two trims
-	paceEvery  = 1000                   // records between two WAL checkpoints
 	pauseLimit = 50 * time.Millisecond  // for a WAL checkpoint to come closer
 )
 
@@ -118,10 +117,11 @@ func (db *DB) run() {
 	timer := time.NewTimer(idleEvery)
 	defer timer.Stop()
 	for {
+		db.breatheLocal()
 		busy := db.takeLocal(nil)
 		db.takeJob()
 		if db.remote.length() > 0 {
-			db.breathe()
+			db.breatheRemote()
 			db.slice()
 			busy = true
 		}
@@ -294,8 +294,8 @@ func (db *DB) publish() {
 	}
 	db.held.Store(db.st.withheld)
 	db.line.publish(db.st.entries, db.st.boots)
-	db.wal.wrote(db.st.records, len(db.st.entries))
-	db.st.entries, db.st.records = nil, 0
+	db.wal.wrote()
+	db.st.entries = nil
 }
 
 // sync makes commits wait for the disk, or not.
@@ -362,10 +362,27 @@ func (db *DB) nextDue() time.Duration {
 	return idleEvery
 }
 
-// breathe gives a WAL checkpoint that fell behind a moment without writes of
-// peers, so that the log does not grow without end.
-func (db *DB) breathe() {
-	done := db.wal.behind()
+// breatheRemote keeps peers' records waiting while a WAL checkpoint that fell
+// behind comes to its end, so that the log does not grow without end.
+func (db *DB) breatheRemote() {
+	done := db.wal.behind(walRemote)
+	for done != nil {
+		select {
+		case <-done:
+			return
+		case w := <-db.local:
+			db.takeLocal(w)
+		case j := <-db.jobs:
+			j.done <- db.transaction(true, j.fn)
+		case <-db.quit:
+			return
+		}
+	}
+}
+
+// breatheLocal does so for local writes, but not for long.
+func (db *DB) breatheLocal() {
+	done := db.wal.behind(walLocal)
 	if done == nil {
 		return
 	}
@@ -374,8 +391,6 @@ func (db *DB) breathe() {
 	select {
 	case <-done:
 	case <-t.C:
-	case w := <-db.local:
-		db.takeLocal(w)
 	case <-db.quit:
 	}
 }

@@ -340,3 +340,22 @@ func TestHostileDeliveriesAreRejected(t *testing.T) {
 		t.Error("a rejected delivery left a row")
 	}
 }
+
+// A delivery may cover versions that were received before, in another company.
+func TestOverlappingDeliveryTakesOnlyWhatIsNew(t *testing.T) {
+	db := openAt(t, filepath.Join(t.TempDir(), "node.db"), sqlite.Config{})
+	foreign := pushed(peer, 1, machineRecord("w9", "m", "forged")).Changesets[0]
+	second := pushed(peer, 2, machineRecord("w2", "m", "web")).Changesets[0]
+	apply(t, db, record.Delivery{Writer: peer, Range: record.Range{From: 1, To: 1}, Changesets: []record.Changeset{foreign}})
+	out := apply(t, db, record.Delivery{Writer: peer, Range: record.Range{From: 1, To: 3}, Changesets: []record.Changeset{foreign, second}})
+	if out[0].Status != store.Applied || out[0].Withheld != 0 {
+		t.Errorf("outcome %+v", out[0])
+	}
+	if got := states(t, db); len(got) != 1 || !got[0].Received.Equal(record.Received{Head: 3}) {
+		t.Errorf("states %+v", got)
+	}
+	if got := withheld(t, db); len(got) != 1 {
+		t.Errorf("withheld %+v", got)
+	}
+	recount(t, db)
+}

@@ -40,7 +40,6 @@ type state struct {
 	boots    []lineBoot
 
 	entries []store.Entry // to publish after the commit
-	records int           // written, for the pace of WAL checkpoints
 }
 
 func newState() *state {
@@ -55,7 +54,7 @@ func (s *state) fork() *state {
 	c := *s
 	c.parent = s
 	c.writers, c.ids, c.evicted = map[int64]*writerState{}, map[record.Writer]int64{}, map[record.Node]uint64{}
-	c.entries, c.records = nil, 0
+	c.entries = nil
 	return &c
 }
 
@@ -67,7 +66,6 @@ func (s *state) absorb(c *state) {
 	s.self, s.lastID, s.clock, s.sequence = c.self, c.lastID, c.clock, c.sequence
 	s.withheld, s.ahead, s.started, s.boots = c.withheld, c.ahead, c.started, c.boots
 	s.entries = append(s.entries, c.entries...)
-	s.records += c.records
 }
 
 // get returns a writer to read.

@@ -59,26 +59,21 @@ func fill(ctx context.Context, conn *sqlite3.SQLiteConn, columns []string, rows 
 	if _, err := conn.ExecContext(ctx, setup, nil); err != nil {
 		return fmt.Errorf("make table rows: %w", err)
 	}
-	s, err := conn.Prepare("INSERT INTO rows VALUES (?" + strings.Repeat(", ?", len(names)-1) + ")")
+	ps, err := conn.Prepare("INSERT INTO rows VALUES (?" + strings.Repeat(", ?", len(names)-1) + ")")
 	if err != nil {
 		return fmt.Errorf("make table rows: %w", err)
 	}
+	s := ps.(*sqlite3.SQLiteStmt)
 	defer s.Close()
-	args := make([]driver.Value, len(names))
+	args := make([]driver.NamedValue, len(names))
 	for i, row := range rows {
 		if len(row) != len(names) {
 			return fmt.Errorf("row %d has %d values under %d columns", i, len(row), len(names))
 		}
-		if i%1000 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
 		for j, v := range row {
-			args[j] = v.Any()
-			if v.Type == record.Blob && v.Data == "" {
-				args[j] = []byte{} // nil would be NULL
-			}
+			args[j] = driver.NamedValue{Ordinal: j + 1, Value: v.Any()}
 		}
-		if _, err := s.Exec(args); err != nil {
+		if _, err := s.ExecContext(ctx, args); err != nil {
 			return fmt.Errorf("fill table rows: %w", err)
 		}
 	}
