@@ -150,7 +150,6 @@ type union struct {
 	parts     []coverage.Part
 	columns   []string
 	held      []*clusterv1.Row // for reduce
-	size      int
 	sent      uint64
 	newestEnd time.Time
 	invalid   []answer // regions that found the question itself wrong
