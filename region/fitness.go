@@ -253,8 +253,12 @@ func (n *Node) known(ctx context.Context) ([]record.Node, error) {
 	for _, w := range n.hub.Workers() {
 		owners = append(owners, record.Node(w.Worker))
 	}
+	var met []fit.Peer
+	for _, p := range n.mesh.Peers() {
+		met = append(met, fit.Peer{Node: p.Node, Boot: p.Boot})
+	}
 	writers := slices.Collect(maps.Keys(n.runner.Received()))
-	return fit.Known(record.Node(n.cfg.Node), writers, owners, n.mesh.Peers(), evicted), nil
+	return fit.Known(record.Node(n.cfg.Node), writers, owners, met, evicted), nil
 }
 
 func (n *Node) evicted(ctx context.Context) (map[record.Node]uint64, error) {

@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/firebreak-dev/firebreak/internal/mesh"
 	"github.com/firebreak-dev/firebreak/internal/record"
 )
 
@@ -79,10 +78,16 @@ func some(names []string, n int) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:n], ", "), len(names)-n)
 }
 
+// Peer is one start of a node, as membership knows it.
+type Peer struct {
+	Node record.Node
+	Boot uint64
+}
+
 // Known returns all nodes of which anything is known, self aside: writers in
 // received sets, owners of rows, and peers. A node that was evicted counts
 // again once something of it is above the evicted boot.
-func Known(self record.Node, writers []record.Writer, owners []record.Node, peers []mesh.Peer, evicted map[record.Node]uint64) []record.Node {
+func Known(self record.Node, writers []record.Writer, owners []record.Node, peers []Peer, evicted map[record.Node]uint64) []record.Node {
 	known := map[record.Node]struct{}{}
 	see := func(n record.Node, boot uint64) {
 		if at, gone := evicted[n]; n != self && (!gone || boot > at) {

@@ -5,7 +5,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/firebreak-dev/firebreak/internal/mesh"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/region/fit"
 )
@@ -49,7 +48,7 @@ func TestKnownIsWhateverWasHeardOfAndNotEvicted(t *testing.T) {
 	got := fit.Known("a",
 		[]record.Writer{{Node: "a", Boot: 9}, {Node: "b", Boot: 1}, {Node: "gone", Boot: 5}, {Node: "back", Boot: 7}},
 		[]record.Node{"c", "a", "gone"},
-		[]mesh.Peer{{Node: "d", Boot: 1, State: mesh.Dead}, {Node: "gone", Boot: 5}},
+		[]fit.Peer{{Node: "d", Boot: 1}, {Node: "gone", Boot: 5}},
 		map[record.Node]uint64{"gone": 5, "back": 5},
 	)
 	if diff := cmp.Diff([]record.Node{"b", "back", "c", "d"}, got); diff != "" {

@@ -24,13 +24,17 @@ import (
 
 // region stands for everybody else.
 type region struct {
-	behind  error // what CaughtUp returns
-	missing bool  // some known node has nothing yet
+	behind  error  // what CaughtUp returns
+	missing bool   // some known node has nothing yet
+	during  func() // what happens while they are asked
 }
 
 func (r *region) CaughtUp(context.Context) error { return r.behind }
 
 func (r *region) Everywhere(_ context.Context, points []record.Point) ([]bool, error) {
+	if r.during != nil {
+		r.during()
+	}
 	return slices.Repeat([]bool{!r.missing}, len(points)), r.behind
 }
 
@@ -438,4 +442,23 @@ func TestWorkerRowKeepsWhatItIsNotTold(t *testing.T) {
 			t.Errorf("worker (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// What everybody has received is the end of before; the new one waits for its
+// own turn.
+func TestMachineThatEndedAnewWhileOthersWereAskedStays(t *testing.T) {
+	w := newWorld(t)
+	w.publish(in("a", claim.Started))
+	w.withdraw(claim.Withdrawn, "a")
+	w.peers.during = func() {
+		w.peers.during = nil
+		w.publish(in("a", claim.Started))
+		w.withdraw(claim.Failed, "a")
+	}
+	if removed, _ := w.settle(); removed != 0 || !has(w, "a") {
+		t.Errorf("%d rows were removed, a is there: %v", removed, has(w, "a"))
+	}
+	if removed, _ := w.settle(); removed != 1 {
+		t.Errorf("%d rows were removed in the next round, want 1", removed)
+	}
 }
