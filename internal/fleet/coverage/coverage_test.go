@@ -126,7 +126,8 @@ func TestJSONIsAnObjectByRegion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"iad":{"state":"timeout","as_of":"2026-01-02T03:04:05.006Z","detail":"no answer in time"},"nrt":{"state":"stale","age_ms":1500}}`
+	want := `{"iad":{"state":"timeout","age_ms":0,"as_of_unix_ms":1767323045006,"withheld":0,"detail":"no answer in time"},` +
+		`"nrt":{"state":"stale","age_ms":1500,"as_of_unix_ms":0,"withheld":0}}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

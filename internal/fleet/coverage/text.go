@@ -57,9 +57,9 @@ const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 // part is the JSON of one region, without its name: that is the key.
 type part struct {
 	State    State  `json:"state"`
-	AgeMS    *int64 `json:"age_ms,omitempty"` // stale states; negative: never
-	AsOf     string `json:"as_of,omitempty"`  // RFC 3339 with milliseconds
-	Withheld uint64 `json:"withheld,omitempty"`
+	AgeMS    int64  `json:"age_ms"`        // stale states; negative: never
+	AsOfMS   int64  `json:"as_of_unix_ms"` // zero: unknown
+	Withheld uint64 `json:"withheld"`
 	Detail   string `json:"detail,omitempty"`
 }
 
@@ -97,11 +97,7 @@ func (c *ByRegion) UnmarshalJSON(data []byte) error {
 	}
 	out := make(ByRegion, 0, len(m))
 	for _, region := range sortedKeys(m) {
-		p, err := fromJSON(fleet.Region(region), m[region])
-		if err != nil {
-			return err
-		}
-		out = append(out, p)
+		out = append(out, fromJSON(fleet.Region(region), m[region]))
 	}
 	*c = out
 	return nil
@@ -124,28 +120,23 @@ func (c ByRegion) merged() []Part {
 func toJSON(p Part) part {
 	out := part{State: p.State, Withheld: p.Withheld, Detail: p.Detail}
 	if p.State == Stale || p.State == PrunedStale {
-		ms := ageMS(p.Age)
-		out.AgeMS = &ms
+		out.AgeMS = ageMS(p.Age)
 	}
 	if !p.AsOf.IsZero() {
-		out.AsOf = p.AsOf.UTC().Format(timeFormat)
+		out.AsOfMS = p.AsOf.UnixMilli()
 	}
 	return out
 }
 
-func fromJSON(region fleet.Region, j part) (Part, error) {
+func fromJSON(region fleet.Region, j part) Part {
 	p := Part{Region: region, State: j.State, Withheld: j.Withheld, Detail: j.Detail}
-	if j.AgeMS != nil {
-		p.Age = Age(*j.AgeMS)
+	if j.State == Stale || j.State == PrunedStale {
+		p.Age = Age(j.AgeMS)
 	}
-	if j.AsOf != "" {
-		t, err := time.Parse(timeFormat, j.AsOf)
-		if err != nil {
-			return Part{}, fmt.Errorf("coverage of %s: as_of: %w", region, err)
-		}
-		p.AsOf = t.UTC()
+	if j.AsOfMS != 0 {
+		p.AsOf = time.UnixMilli(j.AsOfMS).UTC()
 	}
-	return p, nil
+	return p
 }
 
 // ageMS keeps never, which is negative, apart from no time at all.
