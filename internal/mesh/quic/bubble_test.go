@@ -199,6 +199,7 @@ func TestKnownPeersAreFoundWithoutSeeds(t *testing.T) {
 		if err := b.Stop(); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(100 * time.Millisecond) // its last packets are on their way
 		expect(t, "stopped", a, "n1", mesh.Restarting, false)
 		again := s.start(t, 1, 11, func(c *Config) { c.PeersFile, c.Seeds = file, []string{} })
 		time.Sleep(3 * time.Second)

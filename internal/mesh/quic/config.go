@@ -152,6 +152,7 @@ type tuning struct {
 	tend           time.Duration // between two looks at what is missing
 	young          time.Duration // a name refused as taken so soon after the start ends Run
 	twinPing       time.Duration // how long a name's holder has to answer
+	verify         time.Duration // how long a peer that membership calls dead has to object
 	rotateOver     time.Duration // connections under an old certificate close within this
 }
 
@@ -170,6 +171,7 @@ func tuningOf(cluster string) tuning {
 		tend:           250 * time.Millisecond,
 		young:          15 * time.Second,
 		twinPing:       time.Second,
+		verify:         1500 * time.Millisecond,
 		rotateOver:     10 * time.Minute,
 	}
 	if cluster == "global" {

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	handshakeTime = 3 * time.Second        // for TLS
+	handshakeTime = 5 * time.Second        // for TLS
 	helloTime     = 5 * time.Second        // for both hellos, a ping of a name's holder included
 	verdictTime   = 300 * time.Millisecond // for a foreign server to refuse us too, so that its log names us
 	simultaneous  = 3 * time.Second        // connections so near in time may have been dialed by both at once

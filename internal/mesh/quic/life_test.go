@@ -173,3 +173,31 @@ func TestAnExpiredCertificateMakesNoHotLoop(t *testing.T) {
 		}
 	})
 }
+
+func TestAFalseDeathCostsNoConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSky(t)
+		a := s.start(t, 0, 10, nil)
+		s.start(t, 1, 10, nil)
+		time.Sleep(5 * time.Second)
+		m := a.Mesh.(*Mesh)
+		l := m.linkOf("n1")
+		events{m}.NotifyLeave(&memberlist.Node{Name: "n1"}) // as memberlist would on a starved machine
+		synctest.Wait()
+		if got := a.Peer("n1"); got.Peer.State != mesh.Suspected || !got.Connected {
+			t.Errorf("a called the peer %+v before asking it", got)
+		}
+		time.Sleep(5 * time.Second)
+		expect(t, "after it objected", a, "n1", mesh.Alive, true)
+		if m.linkOf("n1") != l {
+			t.Error("the connection was replaced")
+		}
+		s.net.Cut(s.addr(1), s.addr(0)) // now it cannot object
+		events{m}.NotifyLeave(&memberlist.Node{Name: "n1"})
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if got := a.Peer("n1"); got.Connected {
+			t.Errorf("a silent peer stays connected: %+v", got)
+		}
+	})
+}

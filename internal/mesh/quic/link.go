@@ -42,6 +42,8 @@ type link struct {
 
 	// Owned by Mesh.tend.
 	rotateAt time.Time // zero means not
+
+	asked bool // whether the peer is still there, by verify; guarded by Mesh.mu
 }
 
 func newLink(conn *quicgo.Conn, control *quicgo.Stream, r *bufio.Reader, about info, dialed bool) *link {

@@ -15,7 +15,7 @@ type peer struct {
 	info  info  // the newest word of the node itself, by its hello or its metadata
 	swim  bool  // membership says that it is alive
 	link  *link // nil while there is none
-	dead  *link // the link that was there when membership called it dead
+	dead  *link // the link that was there when membership called it dead, until verified
 	left  mesh.State
 	leftW writer // the start that said so
 	dial  dialing
@@ -29,7 +29,7 @@ func (p *peer) state() mesh.State {
 		return p.left
 	case p.link != nil && p.link != p.dead:
 		return mesh.Alive
-	case p.swim:
+	case p.swim, p.link != nil:
 		return mesh.Suspected
 	}
 	return mesh.Dead

@@ -22,14 +22,15 @@ type dialing struct {
 	wait   *backoff.Backoff
 }
 
-// polite is how long the higher name of a pair leaves the dialing to the lower.
-const polite = 300 * time.Millisecond
+// polite is how long the higher name of a pair leaves the dialing to the lower:
+// longer than a handshake on a busy machine, so that few pairs dial twice.
+const polite = 2 * time.Second
 
 // maxDials bounds how many dials run at once: a cold start of a cell is 255.
 const maxDials = 16
 
 // tend keeps the links as they should be: one to every live peer that is not
-// denied, none to others, none for long under an old certificate.
+// denied, none to the dead, none for long under an old certificate.
 func (m *Mesh) tend(ctx context.Context) {
 	tick := time.NewTicker(m.tuning.tend)
 	defer tick.Stop()
@@ -49,6 +50,9 @@ func (m *Mesh) tend(ctx context.Context) {
 		}
 		for _, c := range m.unwanted() {
 			c.link.close(c.code, c.reason)
+		}
+		for _, l := range m.doubted() {
+			m.wg.Go(func() { m.verify(ctx, l) })
 		}
 		for _, t := range m.missing(maxDials - len(slots)) {
 			slots <- struct{}{}
@@ -76,8 +80,6 @@ func (m *Mesh) unwanted() []unwanted {
 		switch {
 		case m.denied(l.node):
 			out = append(out, unwanted{l, closeDenied, "denied by a switch of " + string(m.cfg.Node)})
-		case m.isDead(l):
-			out = append(out, unwanted{l, closeDead, "membership says that it is dead"})
 		case !l.rotateAt.IsZero() && now.After(l.rotateAt):
 			out = append(out, unwanted{l, closeRotate, "the certificate was replaced"})
 		}
@@ -85,11 +87,39 @@ func (m *Mesh) unwanted() []unwanted {
 	return out
 }
 
-func (m *Mesh) isDead(l *link) bool {
+// doubted lists the links whose peers membership calls dead, once each.
+func (m *Mesh) doubted() []*link {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	var out []*link
+	for _, p := range m.peers {
+		if p.link != nil && p.dead == p.link && !p.link.asked {
+			p.link.asked = true
+			out = append(out, p.link)
+		}
+	}
+	return out
+}
+
+// verify asks a peer that membership calls dead, before its connection is
+// dropped. On a machine that is out of breath membership errs, and a storm of
+// handshakes is the last thing that it needs.
+func (m *Mesh) verify(ctx context.Context, l *link) {
+	ctx, cancel := context.WithTimeout(ctx, m.tuning.verify)
+	defer cancel()
+	_, err := l.ping(ctx)
+	m.mu.Lock()
+	l.asked = false
 	p := m.peers[l.node]
-	return p != nil && p.dead == l
+	still := p.dead == l
+	if err == nil && still {
+		p.dead = nil
+		m.dirty(l.node)
+	}
+	m.mu.Unlock()
+	if err != nil && still {
+		l.close(closeDead, "membership says that it is dead, and it does not answer")
+	}
 }
 
 // rotate has every link closed at a random time, so that they all come back
