@@ -1,161 +1,110 @@
-// Package control holds the kill switches that an operator sets with a file on
-// the host, so that they work while every peer, the router and the network are
-// down. The file is read again every second. A change that cannot be read
-// leaves the switches as they were and is shown in State: a typo during an
-// incident must not turn a switch off.
-package control
+package region
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"log/slog"
-	"os"
-	"slices"
-	"sync/atomic"
+	"hash/fnv"
 	"time"
 
-	"github.com/firebreak-dev/firebreak/internal/configfile"
-	"github.com/firebreak-dev/firebreak/internal/record"
+	"google.golang.org/grpc"
+
+	"github.com/firebreak-dev/firebreak/internal/admin"
+	"github.com/firebreak-dev/firebreak/internal/fleet/presence"
+	"github.com/firebreak-dev/firebreak/internal/identity"
+	"github.com/firebreak-dev/firebreak/internal/replica/runner"
+	"github.com/firebreak-dev/firebreak/internal/rpc"
+	adminv1 "github.com/firebreak-dev/firebreak/proto/firebreak/admin/v1"
+	regionv1 "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
+	"github.com/firebreak-dev/firebreak/region/api"
+	"github.com/firebreak-dev/firebreak/region/ledger"
+	"github.com/firebreak-dev/firebreak/region/read"
+	"github.com/firebreak-dev/firebreak/region/report/reporter"
+	"github.com/firebreak-dev/firebreak/region/watch"
 )
 
-// period is how often the file is looked at.
-const period = time.Second
+// How long the loops that own state may be silent. A loop marks at least every
+// few seconds; a disk may hang for a while before it counts as wedged.
+const wedged = 30 * time.Second
 
-// Switches is the content of a control file.
-type Switches struct {
-	FreezeEgress bool     `toml:"freeze_egress" doc:"send no replicated data to any peer; what is owed is sent after"`
-	DenyNode     []string `toml:"deny_node" doc:"names of nodes whose connections are refused"`
-}
-
-// State is what a Control holds now.
-type State struct {
-	Switches
-	Source string // the file; empty if there is none
-	Error  string // why the file's last change was not taken
-}
-
-// Control follows one control file. Safe for concurrent use.
-type Control struct {
-	path string
-	log  *slog.Logger
-
-	state atomic.Pointer[State]
-	taken []byte // content that the switches are from; owned by Open, then by Run
-}
-
-// Open reads the control file at path. A missing file is one with every switch
-// off; an empty path is no file at all. A file that cannot be read is an
-// error: a node must not start with other switches than its operator set.
-func Open(path string, log *slog.Logger) (*Control, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	c := &Control{path: path, log: log}
-	c.state.Store(&State{Source: path})
-	if path == "" {
-		return c, nil
-	}
-	data, err := read(path)
+// assemble makes the parts between the store and the listeners.
+func (n *Node) assemble() (err error) {
+	cfg := n.cfg
+	n.metrics = newMetrics(cfg.Registry)
+	n.probes = newProbes(n)
+	n.hub, err = watch.New(watch.Config{
+		Region: cfg.Region, Store: n.db, OnEntry: n.probes.entry,
+		Logger: n.log, Metrics: cfg.Registry, Progress: n.dog.Loop("hub", wedged).Mark,
+	})
 	if err != nil {
-		return nil, fmt.Errorf("control file: %w", err)
+		return err
 	}
-	s, err := parse(path, data)
+	if n.doubt, err = openDoubt(n); err != nil {
+		return err
+	}
+	n.fit, n.members = newFitness(n), newMembers(n)
+	w := n.db.Writer()
+	n.runner, err = runner.New(runner.Config{
+		Node: w.Node, Store: n.db, Mesh: n.mesh,
+		Fit: n.fit.sinceStart, OnOwnTail: n.doubt.raise, Freeze: n.control.FreezeEgress,
+		Seed: seed(n), Logger: n.log, Metrics: cfg.Registry, Progress: n.dog.Loop("replica", wedged).Mark,
+	})
 	if err != nil {
-		return nil, fmt.Errorf("control file: %w", err)
+		return err
 	}
-	c.taken = data
-	c.state.Store(&State{Switches: s, Source: path})
-	return c, nil
-}
-
-// Run follows the file until ctx ends.
-func (c *Control) Run(ctx context.Context) error {
-	if c.path == "" {
-		<-ctx.Done()
-		return nil
+	n.reader = &read.Reader{Region: cfg.Region, Store: n.db, Index: n.hub}
+	n.ledger, err = ledger.New(ledger.Config{
+		Region: cfg.Region, Worker: cfg.Node, Store: n.db, Index: n.hub, Peers: (*peers)(n), Spoke: n.doubt.spoke,
+	})
+	if err != nil {
+		return err
 	}
-	t := time.NewTicker(period)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-			c.look()
+	if cfg.Gateway && len(cfg.Globals) > 0 {
+		if err := n.assembleReporter(); err != nil {
+			return err
 		}
 	}
+	n.assembleServers()
+	return nil
 }
 
-// look reads the file once and takes its change, or keeps the switches and
-// says why.
-func (c *Control) look() {
-	held := c.State()
-	data, err := read(c.path)
-	if err == nil && held.Error == "" && bytes.Equal(data, c.taken) {
-		return
-	}
-	var s Switches
-	if err == nil {
-		s, err = parse(c.path, data)
-	}
+func (n *Node) assembleReporter() (err error) {
+	cfg, w := n.cfg, n.db.Writer()
+	n.reporter, err = reporter.New(reporter.Config{
+		Fleet: cfg.Fleet, Region: cfg.Region, Node: cfg.Node, Locality: cfg.Locality,
+		Generation: presence.Generation{Number: cfg.Generation.Number, Bits: cfg.Generation.Bits},
+		Boot:       w.Boot, SchemaHash: schemaHash(n.db.Tables()), Globals: cfg.Globals,
+		Dial: func(addr string) (*grpc.ClientConn, error) {
+			return rpc.Dial(addr, cfg.Identity, identity.HasRole(cfg.Fleet, identity.Global))
+		},
+		View: (*view)(n), Freeze: n.control.FreezeEgress, Seed: seed(n),
+		Progress: n.dog.Loop("reporter", wedged).Mark, Logger: n.log, Metrics: cfg.Registry,
+	})
 	if err != nil {
-		if held.Error != err.Error() {
-			c.log.Error("control file not taken: the switches stay as they were", "path", c.path, "err", err)
-		}
-		held.Error = err.Error()
-		c.state.Store(&held)
-		return
+		return fmt.Errorf("reporter: %w", err)
 	}
-	c.taken = data
-	c.state.Store(&State{Switches: s, Source: c.path})
-	c.log.Info("control file taken", "path", c.path, "freeze_egress", s.FreezeEgress, "deny_node", s.DenyNode)
+	return nil
 }
 
-// FreezeEgress reports whether this node sends nothing.
-func (c *Control) FreezeEgress() bool { return c.state.Load().FreezeEgress }
-
-// DenyNode reports whether connections of n are refused.
-func (c *Control) DenyNode(n record.Node) bool {
-	return slices.Contains(c.state.Load().Switches.DenyNode, string(n))
+func (n *Node) assembleServers() {
+	svc := &api.Server{
+		Worker: n.cfg.Node, Ledger: n.ledger, Reader: n.reader, Hub: n.hub, SQL: n.db, Node: n,
+		Watches: &watch.Server{Hub: n.hub, Reader: n.reader, Coverage: n.Coverage, Changed: &n.fit.changed},
+	}
+	info := admin.NewService(admin.Info{
+		Version: n.cfg.Version, Role: "region", Fleet: n.cfg.Fleet, Cluster: n.cfg.cluster(), Node: string(n.cfg.Node), Started: time.Now(),
+	}, n.control)
+	n.server = rpc.NewServer(rpc.ServerConfig{Identity: n.cfg.Identity, Logger: n.log, Metrics: n.cfg.Registry})
+	regionv1.RegisterRegionServiceServer(n.server, svc)
+	adminv1.RegisterAdminServiceServer(n.server, info)
+	if n.socket != nil {
+		n.local = rpc.NewServer(rpc.ServerConfig{Local: true, Fleet: n.cfg.Fleet, Logger: n.log, Metrics: n.cfg.Registry})
+		regionv1.RegisterRegionServiceServer(n.local, svc)
+		adminv1.RegisterAdminServiceServer(n.local, info)
+	}
 }
 
-// State returns what is held now.
-func (c *Control) State() State {
-	s := *c.state.Load()
-	s.Switches.DenyNode = slices.Clone(s.Switches.DenyNode)
-	return s
-}
-
-// read returns the file's content, nil if there is no file.
-func read(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case info.Size() > configfile.MaxSize:
-		return nil, fmt.Errorf("%s: %d bytes are over the limit of %d", path, info.Size(), configfile.MaxSize)
-	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return data, err
-}
-
-func parse(path string, data []byte) (Switches, error) {
-	var s Switches
-	if err := configfile.Decode(path, data, &s); err != nil {
-		return Switches{}, err
-	}
-	for _, n := range s.DenyNode {
-		if n == "" {
-			return Switches{}, configfile.Problems{{File: path, Key: "deny_node", Text: "a name is empty"}}
-		}
-	}
-	return s, nil
+// seed is this node's own: nodes that start together must not move together.
+func seed(n *Node) int64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, n.db.Writer())
+	return int64(h.Sum64())
 }
