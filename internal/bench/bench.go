@@ -1,0 +1,191 @@
+// Package bench measures a subject against a baseline so that the figure can
+// be believed on a machine that others use too.
+//
+// Both work in blocks, in the order A B B A, on the same kind of data and the
+// same number of operations. What is reported is the median of the ratios of
+// neighbouring blocks, with a bootstrap interval. A calibration loop runs
+// before and after each block; blocks beside which it was more than 15 %
+// slower than its best are dropped, and with fewer than five pairs left the
+// verdict is "too noisy", whatever the figure.
+//
+// Package result keeps what was found, package load offers open-loop load,
+// package machine tells of the machine. The benches themselves are in
+// cmd/bench: they measure the product, and nothing here imports it.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/internal/bench/machine"
+	"github.com/firebreak-dev/firebreak/internal/bench/result"
+)
+
+// Set says how long a run may take.
+type Set int
+
+// The sets; each includes those before it.
+const (
+	Quick Set = iota + 1 // within 5 minutes in all
+	Full                 // within 30
+	Soak                 // as long as it takes
+)
+
+// Bench is one line of the suite.
+type Bench struct {
+	Name    string // "B04", or a word for a floor or rival
+	Title   string
+	About   string // the workload and the target, in one sentence
+	Set     Set
+	Missing string                                // why it cannot be run yet; then Run is nil
+	Run     func(context.Context, *Bencher) error // adds measures
+}
+
+// ErrUnknown is of a name that no bench has.
+var ErrUnknown = errors.New("unknown bench")
+
+// Select returns the benches that names choose, in the order of all. Names of
+// none of them are an error that lists what there is.
+func Select(all []Bench, names []string) ([]Bench, error) {
+	var unknown []string
+	for _, n := range names {
+		if !slices.ContainsFunc(all, func(b Bench) bool { return strings.EqualFold(b.Name, n) }) {
+			unknown = append(unknown, n)
+		}
+	}
+	if len(unknown) > 0 {
+		var have []string
+		for _, b := range all {
+			have = append(have, b.Name)
+		}
+		return nil, fmt.Errorf("%w %s: there are %s", ErrUnknown, strings.Join(unknown, ", "), strings.Join(have, ", "))
+	}
+	var out []Bench
+	for _, b := range all {
+		if slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(b.Name, n) }) {
+			out = append(out, b)
+		}
+	}
+	return out, nil
+}
+
+// In returns the benches of a set, those without feature included: what is
+// missing is listed, not hidden.
+func In(all []Bench, s Set) []Bench {
+	return slices.DeleteFunc(slices.Clone(all), func(b Bench) bool { return b.Set > s })
+}
+
+// Config of a Runner.
+type Config struct {
+	Memory string               // directory of CPU benches, best on tmpfs; required
+	Disk   string               // directory of durability benches; required
+	Seed   uint64               // of everything random
+	Set    Set                  // how much each bench does
+	Commit string               // what is measured
+	Plant  time.Duration        // a busy loop added to every operation of every subject: it must show
+	Say    func(string, ...any) // tells a person how it goes; required
+	meter  meter                // nil measures this process
+}
+
+// Runner runs benches, one after the other.
+type Runner struct {
+	cfg   Config
+	meter meter
+}
+
+// New returns a Runner. It takes a second to look at the machine.
+func New(cfg Config) (*Runner, error) {
+	if cfg.Say == nil || cfg.Memory == "" || cfg.Disk == "" {
+		return nil, errors.New("bench config: Memory, Disk and Say are required")
+	}
+	r := &Runner{cfg: cfg, meter: cfg.meter}
+	if r.meter == nil {
+		r.meter = newProcess()
+	}
+	return r, nil
+}
+
+// Run runs one bench. What goes wrong in it is its verdict, and an error.
+func (r *Runner) Run(ctx context.Context, b Bench) (result.Bench, error) {
+	out := result.Bench{Name: b.Name, Title: b.Title, At: time.Now().UTC().Truncate(time.Second), Commit: r.cfg.Commit}
+	if b.Run == nil {
+		out.Verdict, out.Note = result.NoFeature, b.Missing
+		return out, nil
+	}
+	r.cfg.Say("%s %s", b.Name, b.Title)
+	start, before := time.Now(), machine.Load()
+	e := &Bencher{runner: r, bench: &out}
+	err := b.Run(ctx, e)
+	err = errors.Join(err, e.clean())
+	out.Seconds = time.Since(start).Seconds()
+	out.Load = strings.Fields(before)[0] + " → " + strings.Fields(machine.Load())[0]
+	if err != nil {
+		out.Verdict, out.Note, out.Measures = result.Failed, err.Error(), nil
+		return out, fmt.Errorf("bench %s: %w", b.Name, err)
+	}
+	out.Conclude()
+	return out, nil
+}
+
+// Bencher is what a bench is run with.
+type Bencher struct {
+	runner *Runner
+	bench  *result.Bench
+	dirs   []string
+}
+
+// Seed returns the seed of everything random.
+func (b *Bencher) Seed() uint64 { return b.runner.cfg.Seed }
+
+// Full reports whether there is time for the whole workload.
+func (b *Bencher) Full() bool { return b.runner.cfg.Set >= Full }
+
+// Say tells a person how it goes.
+func (b *Bencher) Say(format string, args ...any) { b.runner.cfg.Say("  "+format, args...) }
+
+// Note says beside the result what else is to be known of it.
+func (b *Bencher) Note(format string, args ...any) {
+	b.bench.Note = strings.TrimPrefix(b.bench.Note+"; "+fmt.Sprintf(format, args...), "; ")
+}
+
+// MemoryDir makes a directory on tmpfs with room for need bytes. It is removed
+// at the end of the bench.
+func (b *Bencher) MemoryDir(need uint64) (string, error) { return b.dir(b.runner.cfg.Memory, need) }
+
+// DiskDir is MemoryDir on the disk.
+func (b *Bencher) DiskDir(need uint64) (string, error) { return b.dir(b.runner.cfg.Disk, need) }
+
+func (b *Bencher) dir(in string, need uint64) (string, error) {
+	free, err := machine.Free(in)
+	if err != nil {
+		return "", err
+	}
+	if free < need {
+		return "", fmt.Errorf("no space: %d MB are free in %s, the bench needs %d", free>>20, in, need>>20)
+	}
+	dir, err := os.MkdirTemp(in, "firebreak-bench-")
+	if err != nil {
+		return "", fmt.Errorf("directory of the bench: %w", err)
+	}
+	b.dirs = append(b.dirs, dir)
+	return dir, nil
+}
+
+func (b *Bencher) clean() error {
+	var errs []error
+	for _, dir := range b.dirs {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	return errors.Join(errs...)
+}
+
+// Count adds a figure that is counted, not timed: it has no interval.
+func (b *Bencher) Count(name, unit string, value float64, target result.Target) {
+	b.Say("%s: %s %s", name, result.Number(value), unit)
+	b.bench.Measures = append(b.bench.Measures, result.Measure{Name: name, Unit: unit, Value: value, Low: value, High: value, Target: target})
+}

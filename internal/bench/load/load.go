@@ -1,0 +1,133 @@
+// Package load offers operations at a fixed rate, whether or not the former
+// ones have ended, as users do. Latency counts from the moment when an
+// operation was meant to begin: one that had to wait for its turn was slow,
+// whoever kept it waiting.
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Config of a load.
+type Config struct {
+	Rate     float64       // operations per second; required
+	Duration time.Duration // of arrivals; zero means until the context ends
+	Workers  int           // operations at once; zero means 64. Beyond it they wait, and are late
+	// Each tells of every operation when it has ended, from one goroutine at a
+	// time; may be nil.
+	Each func(latency time.Duration, err error)
+}
+
+// Report is what became of a load.
+type Report struct {
+	Latency Histogram // of operations that succeeded
+	Sent    uint64    // begun
+	Failed  uint64
+	Unsent  uint64 // were due and not begun before the end
+	First   error  // of those that failed
+	Took    time.Duration
+}
+
+// Run offers do until the duration is over or ctx ends, and waits for what has
+// begun. Do gets the number of the operation, from 0, and when it was meant to
+// begin. Run itself fails only for a bad Config.
+func Run(ctx context.Context, cfg Config, do func(ctx context.Context, i uint64, due time.Time) error) (*Report, error) {
+	if cfg.Rate <= 0 || cfg.Rate > 1e7 {
+		return nil, fmt.Errorf("load: rate %v is not in 0..10,000,000 per second", cfg.Rate)
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = 64
+	}
+	if cfg.Workers < 0 || cfg.Duration < 0 {
+		return nil, errors.New("load: workers or duration below zero")
+	}
+	start := time.Now()
+	turns := make(chan turn) // unbuffered: what has no worker is late, and counted so
+	var mu sync.Mutex        // guards out
+	out := &Report{}
+	var workers sync.WaitGroup
+	for range cfg.Workers {
+		workers.Go(func() {
+			for t := range turns {
+				err := do(ctx, t.i, t.due)
+				took := time.Since(t.due)
+				mu.Lock()
+				out.add(took, err, cfg.Each)
+				mu.Unlock()
+			}
+		})
+	}
+	sent, unsent := offer(ctx, cfg, start, turns)
+	close(turns)
+	workers.Wait()
+	out.Sent, out.Unsent, out.Took = sent, unsent, time.Since(start)
+	return out, nil
+}
+
+type turn struct {
+	i   uint64
+	due time.Time
+}
+
+func (r *Report) add(took time.Duration, err error, each func(time.Duration, error)) {
+	if err != nil {
+		r.Failed++
+		if r.First == nil {
+			r.First = err
+		}
+	} else {
+		r.Latency.Add(took)
+	}
+	if each != nil {
+		each(took, err)
+	}
+}
+
+// offer hands out the turns when they are due.
+func offer(ctx context.Context, cfg Config, start time.Time, turns chan<- turn) (sent, unsent uint64) {
+	wait := time.NewTimer(0)
+	defer wait.Stop()
+	end := ctx.Done()
+	var over <-chan time.Time
+	if cfg.Duration > 0 {
+		t := time.NewTimer(cfg.Duration)
+		defer t.Stop()
+		over = t.C
+	}
+	for i := uint64(0); ; i++ {
+		at := time.Duration(float64(i) / cfg.Rate * float64(time.Second))
+		if cfg.Duration > 0 && at >= cfg.Duration {
+			return i, 0
+		}
+		due := start.Add(at)
+		if d := time.Until(due); d > 0 {
+			wait.Reset(d)
+			select {
+			case <-wait.C:
+			case <-end:
+				return i, 0
+			}
+		}
+		select {
+		case turns <- turn{i, due}:
+		case <-end:
+			return i, missed(cfg, start, i)
+		case <-over:
+			return i, missed(cfg, start, i)
+		}
+	}
+}
+
+// missed is how many were due by now and not begun.
+func missed(cfg Config, start time.Time, begun uint64) uint64 {
+	gone := time.Since(start)
+	if cfg.Duration > 0 {
+		gone = min(gone, cfg.Duration)
+	}
+	due := uint64(gone.Seconds() * cfg.Rate)
+	return max(due, begun) - begun
+}
