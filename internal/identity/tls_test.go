@@ -58,19 +58,19 @@ func source(t *testing.T, a *Authority, id ID, log io.Writer) *Source {
 }
 
 // shake runs one handshake and one byte after it over loopback.
-func shake(client, server *tls.Config) (clientErr, serverErr error, read int) {
+func shake(client, server *tls.Config) (read int, clientErr, serverErr error) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return err, err, 0
+		return 0, err, err
 	}
 	defer lis.Close()
 	cc, err := net.Dial("tcp", lis.Addr().String())
 	if err != nil {
-		return err, err, 0
+		return 0, err, err
 	}
 	sc, err := lis.Accept()
 	if err != nil {
-		return err, err, 0
+		return 0, err, err
 	}
 	done := make(chan struct{})
 	go func() {
@@ -91,7 +91,7 @@ func shake(client, server *tls.Config) (clientErr, serverErr error, read int) {
 	}
 	sc.Close()
 	<-done
-	return clientErr, serverErr, read
+	return read, clientErr, serverErr
 }
 
 var (
@@ -103,7 +103,7 @@ func TestAcceptedPeersTalkBothWays(t *testing.T) {
 	a := newAuthority(t, "acme")
 	accept := SameCluster("acme", "region/iad")
 	server, client := source(t, a, serverID, io.Discard), source(t, a, nodeID, io.Discard)
-	cerr, serr, n := shake(client.Client(accept), server.Server(accept))
+	n, cerr, serr := shake(client.Client(accept), server.Server(accept))
 	if cerr != nil || serr != nil || n != 1 {
 		t.Errorf("client: %v, server: %v, read %d", cerr, serr, n)
 	}
@@ -168,7 +168,7 @@ func TestServerRefusesBeforeReadingAndLogsByName(t *testing.T) {
 				}
 				client.Certificates = []tls.Certificate{pair}
 			}
-			cerr, serr, n := shake(client, server.Server(SameCluster("acme", "region/iad")))
+			n, cerr, serr := shake(client, server.Server(SameCluster("acme", "region/iad")))
 			refused, ok := errors.AsType[*RefusedError](serr)
 			if !ok || refused.Reason != c.reason {
 				t.Errorf("server: %v, want refusal %q", serr, c.reason)
@@ -188,7 +188,7 @@ func TestClientRefusesAServerOfAnotherClusterOrTime(t *testing.T) {
 	client := source(t, a, nodeID, io.Discard)
 	anyone := func(ID) error { return nil }
 	server := source(t, a, ID{"acme", Node, "ams", "w0"}, io.Discard)
-	cerr, _, n := shake(client.Client(SameCluster("acme", "region/iad")), server.Server(anyone))
+	n, cerr, _ := shake(client.Client(SameCluster("acme", "region/iad")), server.Server(anyone))
 	if refused, ok := errors.AsType[*RefusedError](cerr); !ok || refused.URI != "spiffe://acme/region/ams/node/w0" || n != 0 {
 		t.Errorf("client: %v, want a refusal naming the server", cerr)
 	}
@@ -202,7 +202,7 @@ func TestClientRefusesAServerOfAnotherClusterOrTime(t *testing.T) {
 	if err != nil {
 		t.Fatalf("an expired certificate must load, so that the host is served: %v", err)
 	}
-	cerr, _, _ = shake(client.Client(anyone), expired.Server(anyone))
+	_, cerr, _ = shake(client.Client(anyone), expired.Server(anyone))
 	if refused, ok := errors.AsType[*RefusedError](cerr); !ok || refused.Reason != refusedTime {
 		t.Errorf("client: %v, want a refusal for the time", cerr)
 	}
@@ -214,7 +214,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 	server := source(t, a, serverID, io.Discard)
 	old := source(t, a, nodeID, io.Discard).Client(anyone)
 	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
-	if cerr, serr, _ := shake(old, server.Server(anyone)); cerr == nil || serr == nil {
+	if _, cerr, serr := shake(old, server.Server(anyone)); cerr == nil || serr == nil {
 		t.Errorf("TLS 1.2 was taken: client %v, server %v", cerr, serr)
 	}
 }
