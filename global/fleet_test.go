@@ -257,3 +257,6 @@ func (g *gateway) ended() error {
 }
 
 func nowMs() int64 { return time.Now().UnixMilli() }
+
+// presenceClass differs from one i to the next.
+func presenceClass(i int) presence.Class { return presence.Class(i % 7) }

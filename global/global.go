@@ -161,19 +161,25 @@ func (n *Node) newLedger(laneName string, db store.Store, via runner.Sender) (*l
 	return newLedger(laneName, db, r, n.peers, loop, n.cfg.Logger), nil
 }
 
+// openLane opens a region's lane. One that cannot be opened comes back as a
+// failed one: the others are served.
 func (n *Node) openLane(ctx context.Context, region fleet.Region) (*lane, error) {
-	db, err := n.openStore(context.WithoutCancel(ctx), string(region), laneTables(region))
-	if err != nil {
-		n.cfg.Logger.Error("lane not opened", "region", string(region), "err", err)
-		return nil, err
-	}
-	led, err := n.newLedger(string(region), db, laneMesh{n.mesh, string(region)})
-	if err != nil {
-		return nil, err
-	}
 	core := directory.New(directory.Config{Fleet: n.cfg.Fleet, Region: region, Observe: n.cfg.BrakeObserve})
 	n.metrics.regions.Inc()
+	led, err := n.openLedger(ctx, string(region), laneTables(region))
+	if err != nil {
+		n.cfg.Logger.Error("lane not opened", "region", string(region), "err", err)
+		return failedLane(region, core, err), err
+	}
 	return newLane(region, led, core, n.now, n.watchdog.Loop("lane "+string(region), laneBound)), nil
+}
+
+func (n *Node) openLedger(ctx context.Context, name string, tables []schema.Table) (*ledger, error) {
+	db, err := n.openStore(context.WithoutCancel(ctx), name, tables)
+	if err != nil {
+		return nil, err
+	}
+	return n.newLedger(name, db, laneMesh{n.mesh, name})
 }
 
 // now is the moment for the directories.
@@ -223,7 +229,7 @@ func (n *Node) runLanes(ctx context.Context) error {
 	running := map[*lane]bool{}
 	for {
 		for _, l := range n.lanes.sorted() {
-			if !running[l] {
+			if !running[l] && l.failure() == nil {
 				running[l] = true
 				group.Go(func() { l.run(ctx) })
 			}

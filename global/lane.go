@@ -70,6 +70,29 @@ func newLane(region fleet.Region, l *ledger, core *directory.Core, now func() di
 	return n
 }
 
+// failedLane is a region that this node cannot serve: it is known, and that is
+// all.
+func failedLane(region fleet.Region, core *directory.Core, err error) *lane {
+	l := &lane{
+		ledger: &ledger{lane: string(region), loaded: make(chan struct{})}, region: region, core: core,
+		slots: make(chan struct{}, maxSessions), bells: newBells(), ended: make(chan struct{}), failed: err,
+	}
+	close(l.ended)
+	return l
+}
+
+// ready returns once the lane shows what is on its disk, or has failed.
+func (l *lane) ready(ctx context.Context) error {
+	select {
+	case <-l.loaded:
+		return nil
+	case <-l.ended:
+		return errLaneEnded
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // run serves the lane until ctx ends. What ends it earlier is kept as its
 // failure: other lanes go on.
 func (l *lane) run(ctx context.Context) {

@@ -14,25 +14,24 @@ import (
 )
 
 // lanes are the regions that the list names. A lane is opened when the list
-// first names its region and stays until the process ends. Safe for concurrent
-// use.
+// first names its region and stays until the process ends. One that fails stays
+// too: routers must know that its region exists. Safe for concurrent use.
 type lanes struct {
 	// Set once, then constant.
-	open   func(fleet.Region) (*lane, error)
-	opened bell // rings when a lane is to be run
+	open   func(fleet.Region) (*lane, error) // one that cannot be opened comes failed, and why
+	opened bell                              // rings when a lane is to be run
 	list   *ledger
 
 	mu      sync.Mutex // guards the fields below
 	all     map[fleet.Region]*lane
-	broken  map[fleet.Region]error // could not be opened
-	changed chan struct{}          // closed when all or broken change
-	readers map[bell]struct{}      // ring for every lane, later ones too
+	changed chan struct{}     // closed when all changes
+	readers map[bell]struct{} // ring for every lane, later ones too
 }
 
 func newLanes(list *ledger, open func(fleet.Region) (*lane, error)) *lanes {
 	s := &lanes{
 		open: open, opened: newBell(), list: list,
-		all: map[fleet.Region]*lane{}, broken: map[fleet.Region]error{}, readers: map[bell]struct{}{}, changed: make(chan struct{}),
+		all: map[fleet.Region]*lane{}, readers: map[bell]struct{}{}, changed: make(chan struct{}),
 	}
 	list.apply, list.after = s.put, func() {}
 	return s
@@ -55,35 +54,28 @@ func (s *lanes) put(_ string, row store.Row, rank record.Rank) error {
 
 func (s *lanes) add(region fleet.Region, g presence.Generation, rank record.Rank) error {
 	l, err := s.open(region)
+	l.core.PutGeneration(g, string(rank)) // nobody else has it yet
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.changed)
 	s.changed = make(chan struct{})
-	if err != nil {
-		s.broken[region] = err
-		return err
-	}
-	l.core.PutGeneration(g, string(rank)) // nobody else has it yet
-	delete(s.broken, region)
 	s.all[region] = l
 	for b := range s.readers {
 		l.bells.add(b)
+		b.ring()
 	}
 	s.opened.ring()
-	return nil
+	return err
 }
 
 // await returns once a region's lane is open and holds what is on its disk.
 func (s *lanes) await(ctx context.Context, region fleet.Region) error {
 	for {
 		s.mu.Lock()
-		l, err, changed := s.all[region], s.broken[region], s.changed
+		l, changed := s.all[region], s.changed
 		s.mu.Unlock()
-		switch {
-		case l != nil:
-			return waitFor(ctx, l.loaded)
-		case err != nil:
-			return err
+		if l != nil {
+			return l.ready(ctx)
 		}
 		if err := waitFor(ctx, changed); err != nil {
 			return err
@@ -96,13 +88,6 @@ func (s *lanes) get(region fleet.Region) *lane {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.all[region]
-}
-
-// tried reports whether a region's lane was opened, or could not be.
-func (s *lanes) tried(region fleet.Region) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.all[region] != nil || s.broken[region] != nil
 }
 
 // sorted returns all lanes, by region.
@@ -118,9 +103,7 @@ func (s *lanes) sorted() []*lane {
 
 // failures says which regions this node cannot serve, and why.
 func (s *lanes) failures() map[fleet.Region]error {
-	s.mu.Lock()
-	out := maps.Clone(s.broken)
-	s.mu.Unlock()
+	out := map[fleet.Region]error{}
 	for _, l := range s.sorted() {
 		if err := l.failure(); err != nil {
 			out[l.region] = err

@@ -80,7 +80,7 @@ func (n *Node) catchUp(ctx context.Context, late bool) error {
 		if l.failure() != nil {
 			continue // alarmed; the others are served
 		}
-		if err := waitFor(ctx, l.loaded); err != nil {
+		if err := l.ready(ctx); err != nil {
 			return fmt.Errorf("read region %s: %w", l.region, err)
 		}
 		if err := l.caughtUp(ctx, alive); err != nil {
@@ -91,7 +91,7 @@ func (n *Node) catchUp(ctx context.Context, late bool) error {
 	return nil
 }
 
-// listApplied waits until every region in the stored list has been tried.
+// listApplied checks that every region in the stored list has its lane.
 func (n *Node) listApplied(ctx context.Context) error {
 	snap, err := n.list.store.Snapshot(ctx)
 	if err != nil {
@@ -103,7 +103,7 @@ func (n *Node) listApplied(ctx context.Context) error {
 		if err != nil {
 			return nil // left out by the follower too
 		}
-		if !n.lanes.tried(region) {
+		if n.lanes.get(region) == nil {
 			return fmt.Errorf("region %s is not open yet", region)
 		}
 		return nil

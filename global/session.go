@@ -100,12 +100,10 @@ func (s *reportService) admit(ctx context.Context, caller identity.ID, hello *gl
 	if l == nil {
 		return nil, "", status.Errorf(codes.FailedPrecondition, "region %q is not in the list of regions: firebreak region add %s", hello.GetRegion(), hello.GetRegion())
 	}
-	select {
-	case <-l.loaded:
-	case <-l.ended:
-		return nil, "", status.Error(codes.Unavailable, errLaneEnded.Error())
-	case <-ctx.Done():
-		return nil, "", ctx.Err()
+	if err := l.ready(ctx); errors.Is(err, errLaneEnded) {
+		return nil, "", status.Error(codes.Unavailable, err.Error())
+	} else if err != nil {
+		return nil, "", err
 	}
 	var g presence.Generation
 	l.view(func(c *directory.Core) { g, _ = c.Generation() })

@@ -46,6 +46,9 @@ func (s *directoryService) Status(ctx context.Context, _ *globalv1.StatusRequest
 }
 
 func laneStatus(ctx context.Context, l *ledger, rows int) *globalv1.LaneStatus {
+	if l.runner == nil {
+		return &globalv1.LaneStatus{Region: l.lane} // not open; alarmed
+	}
 	root := l.runner.Root()
 	return &globalv1.LaneStatus{
 		Region: l.lane, Root: hex.EncodeToString(root[:]), Rows: uint64(rows),

@@ -30,7 +30,7 @@ func (s *switchboard) ledger(lane string) *ledger {
 	if lane == "" {
 		return s.lanes.list
 	}
-	if l := s.lanes.get(fleet.Region(lane)); l != nil {
+	if l := s.lanes.get(fleet.Region(lane)); l != nil && l.failure() == nil {
 		return l.ledger
 	}
 	return nil
