@@ -24,7 +24,8 @@ import (
 type doubt struct {
 	n      *Node
 	path   string
-	raised chan struct{}
+	raised chan struct{} // rows changed behind the daemon's back
+	heard  chan struct{} // ids changed
 
 	mu  sync.Mutex
 	ids map[fleet.MachineID]bool
@@ -36,7 +37,7 @@ type doubtFile struct {
 }
 
 func openDoubt(n *Node) (*doubt, error) {
-	d := &doubt{n: n, path: filepath.Join(n.cfg.Data, "unconfirmed.json"), raised: make(chan struct{}, 1), ids: map[fleet.MachineID]bool{}}
+	d := &doubt{n: n, path: filepath.Join(n.cfg.Data, "unconfirmed.json"), raised: make(chan struct{}, 1), heard: make(chan struct{}, 1), ids: map[fleet.MachineID]bool{}}
 	data, err := os.ReadFile(d.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d, nil
@@ -63,21 +64,29 @@ func (d *doubt) raise() {
 	}
 }
 
-// run marks rows when they changed.
+// run marks rows when they changed, and keeps the hub and the file current:
+// nobody else writes them.
 func (d *doubt) run(ctx context.Context) error {
 	for {
 		select {
-		case <-ctx.Done():
-			return nil
 		case <-d.raised:
+			// Which rows changed is not known: every claim of the worker is.
+			keys := d.n.hub.Keys("", d.n.cfg.Node)
+			d.mu.Lock()
+			for _, k := range keys {
+				d.ids[k.ID] = true
+			}
+			d.mu.Unlock()
+			d.n.log.Warn("an earlier start of this node had written rows that this disk did not know: its daemon must reconcile")
+		case <-d.heard:
+		case <-ctx.Done():
+			select {
+			case <-d.heard: // what the daemon said last is written down
+				d.save()
+			default:
+			}
+			return nil
 		}
-		// Which rows changed is not known: every claim of the worker is.
-		d.mu.Lock()
-		for _, k := range d.n.hub.Keys("", d.n.cfg.Node) {
-			d.ids[k.ID] = true
-		}
-		d.mu.Unlock()
-		d.n.log.Warn("an earlier start of this node had written rows that this disk did not know: its daemon must reconcile")
 		d.save()
 	}
 }
@@ -94,8 +103,12 @@ func (d *doubt) spoke(ids []fleet.MachineID, all bool) {
 	}
 	changed := len(d.ids) != before
 	d.mu.Unlock()
-	if changed {
-		d.save()
+	if !changed {
+		return
+	}
+	select {
+	case d.heard <- struct{}{}:
+	default:
 	}
 }
 
