@@ -223,16 +223,18 @@ func (r *Region) gone(it *interest, g *regionv1.MachineGone) {
 		delete(it.machines, k)
 		r.owe(it, k, g.GetEnded())
 	default:
-		e.epoch = 0 // stays, until a fit gateway's snapshot lacks it
+		e.epoch = 0 // stays, until a fit gateway's snapshot lacks it: asked for once there is one
 		it.machines[k] = e
+		it.settled, it.fit = false, false
 	}
 }
 
 func (r *Region) keepAll(it *interest) {
 	for _, k := range slices.SortedFunc(maps.Keys(it.machines), compareKeys) {
-		e := it.machines[k]
-		e.epoch = r.epoch
-		it.machines[k] = e
+		if e := it.machines[k]; e.epoch > 0 { // else an unfit gateway said that it is gone
+			e.epoch = r.epoch
+			it.machines[k] = e
+		}
 	}
 }
 
