@@ -21,6 +21,8 @@ const proto = loader.loadSync('firebreak/router/v1/router.proto', {
   includeDirs: [path.join(__dirname, '../../../proto')],
   longs: String,
   enums: String,
+  keepCase: true,
+  defaults: true,
   oneofs: true,
 });
 const { RouterService } = grpc.loadPackageDefinition(proto).firebreak.router.v1;
