@@ -38,8 +38,7 @@ func TestAReportAtOneNodeReachesAll(t *testing.T) {
 	w := newWorld(t)
 	nodes := w.trio()
 	w.addRegion(nodes[0], "iad")
-	var g *gateway
-	g = w.report(nodes[0], "iad", "iad-1", nil)
+	g := w.report(nodes[0], "iad", "iad-1", nil)
 	g.presence(g.record("web", 3, nowMs()), g.record("db", 1, nowMs()))
 	if got := g.accepted(); got != 2 {
 		t.Fatalf("%d accepted, want 2", got)

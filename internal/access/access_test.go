@@ -71,9 +71,9 @@ var want = map[string]string{
 	"/firebreak.admin.v1.AdminService/Info":     "operator local",
 	"/firebreak.admin.v1.AdminService/Switches": "operator local",
 
-	"/grpc.health.v1.Health/Check": "node gateway global router operator client local",
-	"/grpc.health.v1.Health/List":  "node gateway global router operator client local",
-	"/grpc.health.v1.Health/Watch": "node gateway global router operator client local",
+	"/grpc.health.v1.Health/Check":                                   "node gateway global router operator client local",
+	"/grpc.health.v1.Health/List":                                    "node gateway global router operator client local",
+	"/grpc.health.v1.Health/Watch":                                   "node gateway global router operator client local",
 	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      "node gateway global router operator client local",
 	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": "node gateway global router operator client local",
 }

@@ -2,7 +2,6 @@ package archtest
 
 import (
 	"go/ast"
-	"strings"
 	"testing"
 )
 
@@ -44,22 +43,4 @@ func TestOnePlaceSleepsBetweenRetries(t *testing.T) {
 func isPkg(sel *ast.SelectorExpr, name string) bool {
 	id, ok := sel.X.(*ast.Ident)
 	return ok && id.Name == name
-}
-
-// The project speaks of itself only.
-func TestNoPathOfAMachineInSource(t *testing.T) {
-	for _, p := range packages(t) {
-		if within(p.path(), "internal/archtest") {
-			continue
-		}
-		fset, files := p.files(t)
-		for _, f := range files {
-			ast.Inspect(f, func(n ast.Node) bool {
-				if lit, ok := n.(*ast.BasicLit); ok && (strings.Contains(lit.Value, "../shared") || strings.HasPrefix(lit.Value, `"/work/`)) {
-					t.Errorf("%v: %s", fset.Position(n.Pos()), lit.Value)
-				}
-				return true
-			})
-		}
-	}
 }

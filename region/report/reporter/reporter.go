@@ -78,7 +78,7 @@ func (c Config) validate() error {
 		errs = append(errs, errors.New("no global nodes"))
 	}
 	if c.Dial == nil || c.View == nil {
-		errs = append(errs, errors.New("Dial and View are required"))
+		errs = append(errs, errors.New("no Dial or no View"))
 	}
 	return errors.Join(errs...)
 }
