@@ -66,6 +66,9 @@ func (w *world) identity(id identity.ID) *identity.Source {
 	return src
 }
 
+// streamFor bounds every stream of a test: one that hangs says where.
+const streamFor = 30 * time.Second
+
 // running is a node that runs until stop.
 type running struct {
 	*global.Node
@@ -172,7 +175,7 @@ type gateway struct {
 // report opens a session of a gateway of region that says what hello says.
 func (w *world) report(n *running, region, name string, hello *globalv1.ReportHello) *gateway {
 	w.t.Helper()
-	ctx, cancel := context.WithCancel(w.t.Context())
+	ctx, cancel := context.WithTimeout(w.t.Context(), streamFor)
 	w.t.Cleanup(cancel)
 	conn := w.dial(n, identity.ID{Role: identity.Gateway, Region: region, Name: name})
 	stream, err := globalv1.NewReportServiceClient(conn).Report(ctx)

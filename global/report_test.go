@@ -1,6 +1,7 @@
 package global_test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"strings"
@@ -47,7 +48,9 @@ func TestOnlyARegionsOwnGatewayReportsForIt(t *testing.T) {
 	}
 	for _, role := range []identity.Role{identity.Router, identity.Operator, identity.Client} {
 		id := identity.ID{Role: role, Name: "x"}
-		stream, err := globalv1.NewReportServiceClient(w.dial(g1, id)).Report(t.Context())
+		ctx, cancel := context.WithTimeout(t.Context(), streamFor)
+		defer cancel()
+		stream, err := globalv1.NewReportServiceClient(w.dial(g1, id)).Report(ctx)
 		if err == nil {
 			_, err = stream.Recv()
 		}

@@ -25,7 +25,7 @@ type router struct {
 
 func (w *world) router(n *running) *router {
 	w.t.Helper()
-	ctx, cancel := context.WithCancel(w.t.Context())
+	ctx, cancel := context.WithTimeout(w.t.Context(), streamFor)
 	w.t.Cleanup(cancel)
 	r := &router{t: w.t, classes: map[string]uint32{}, held: map[string]bool{}}
 	conn := w.dial(n, identity.ID{Role: identity.Router, Name: "r1"})
