@@ -110,6 +110,9 @@ func New(cfg Config) (*Runner, error) {
 	return r, nil
 }
 
+// Calibration is the loop's time at the start, or now.
+func (r *Runner) Calibration() time.Duration { return r.meter.calibrate() }
+
 // Run runs one bench. What goes wrong in it is its verdict, and an error.
 func (r *Runner) Run(ctx context.Context, b Bench) (result.Bench, error) {
 	out := result.Bench{Name: b.Name, Title: b.Title, At: time.Now().UTC().Truncate(time.Second), Commit: r.cfg.Commit}

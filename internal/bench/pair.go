@@ -11,9 +11,9 @@ import (
 
 const (
 	wantPairs = 8                      // quiet ones; then it is enough
-	maxPairs  = 16                     // quiet or not
-	shortest  = 250 * time.Millisecond // block of the faster side
-	longest   = time.Second            // block of the slower side, where operations can be as few
+	maxPairs  = 14                     // quiet or not
+	shortest  = 200 * time.Millisecond // block of the faster side
+	longest   = 800 * time.Millisecond // block of the slower side, where operations can be as few
 	slack     = 1.15                   // beside its best, a calibration may be so much slower
 )
 

@@ -100,6 +100,26 @@ func (f File) Save(dir string) error {
 	return write(latest, old.Merge(f))
 }
 
+// CheckDir reports why results could not be saved into dir: a latest file that
+// is damaged, or a directory that nobody may write into.
+func CheckDir(dir string) error {
+	if _, err := Load(filepath.Join(dir, Latest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(dir, History), 0o755); err != nil {
+		return fmt.Errorf("directory of results: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".probe")
+	if err != nil {
+		return fmt.Errorf("directory of results: %w", err)
+	}
+	_, err = f.Write(make([]byte, 4096))
+	if err = errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
+		return fmt.Errorf("directory of results: %w", err)
+	}
+	return nil
+}
+
 func plain(r rune) rune {
 	if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' {
 		return r

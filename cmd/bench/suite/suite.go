@@ -1,0 +1,19 @@
+// Package suite lists every bench: what is measured, against which target, and
+// what cannot be measured yet.
+package suite
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/firebreak-dev/firebreak/cmd/bench/storebench"
+	"github.com/firebreak-dev/firebreak/internal/bench"
+)
+
+// All returns the benches, by name: those with a number first, then floors and
+// rivals.
+func All() []bench.Bench {
+	out := slices.Concat(storebench.Benches(), missing())
+	slices.SortFunc(out, func(a, b bench.Bench) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
