@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,15 +47,16 @@ func Main(ctx context.Context, cfg Config) int {
 	e := &env{in: cfg.In, out: cfg.Out, err: cfg.Err, version: cfg.Version, format: formatTable}
 	root := e.root(cfg.Extra)
 	root.SetArgs(cfg.Args)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exit.Complete
 	}
-	if text := err.Error(); text != "" {
+	if text := strings.TrimSpace(err.Error()); text != "" {
 		fmt.Fprintln(cfg.Err, "firebreak:", text)
 	}
-	if !e.started {
-		return exit.Usage // cobra's own: unknown command, flag or argument
+	if !e.started { // cobra's own: unknown command, flag or argument
+		fmt.Fprintf(cfg.Err, "see '%s --help'\n", c.CommandPath())
+		return exit.Usage
 	}
 	return exit.Code(err)
 }
@@ -71,7 +73,6 @@ Exit codes: 0 complete, 1 failed, 2 usage or configuration, 3 not found,
 6 denied.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetIn(e.in)
@@ -103,17 +104,14 @@ func (e *env) notice(c *cobra.Command) {
 func (e *env) asks(c *cobra.Command) *cobra.Command {
 	e.prints(c)
 	e.target.register(c)
-	c.Flags().DurationVar(&e.timeout, "timeout", defaultTimeout, "how long to wait for an answer")
+	positiveVar(c.Flags(), &e.timeout, "timeout", defaultTimeout, "how long to wait for an answer")
 	return c
 }
 
 // prints gives a command the flag of those that print an answer.
 func (e *env) prints(c *cobra.Command) *cobra.Command {
 	c.Flags().VarP(&e.format, "output", "o", "table, json or ndjson")
-	err := c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
-	if err != nil {
-		panic(err) // only for a flag that was not registered above
-	}
+	offer(c, "output", formats()...)
 	return c
 }
 

@@ -45,6 +45,14 @@ func TestUsageErrorsAreTwo(t *testing.T) {
 		{"config", "check", "/none", "--role", "region"}, {"config", "check", "x"}, {"config", "example", "--role", "king"},
 		{"tls", "init"}, {"tls", "issue", "--dir", "/none", "--role", "node", "--name", "w1"},
 		{"status", "--dev", "/none"},
+		words("where web --timeout 0s --router 127.0.0.1:1", me...), words("where web --timeout -1s --router 127.0.0.1:1", me...),
+		words("watch web --for -1s --router 127.0.0.1:1", me...),
+		words("where web --router localhost", me...), words("where web --router 127.0.0.1:0", me...), words("machine list --node 127.0.0.1:70000", me...),
+		append([]string{"query", " ", "--router", "127.0.0.1:1"}, me...), append([]string{"query", "SELECT '\xff'", "--router", "127.0.0.1:1"}, me...),
+		words("query SELECT --region Bad --router 127.0.0.1:1", me...),
+		append([]string{"machine", "get", "", "--node", "127.0.0.1:1"}, me...), append([]string{"machine", "withdraw", "m1", "", "--node", "127.0.0.1:1"}, me...),
+		words("machine list --app Bad --node 127.0.0.1:1", me...), words("machine publish m1 --app web --state moved --node 127.0.0.1:1", me...),
+		{"tls", "issue", "--dir", f.dir, "--role", "client", "--name", "w1", "--ttl", "-1h"},
 	} {
 		if got := run(t, "", args...); got.code != 2 || got.err == "" || got.out != "" {
 			t.Errorf("%v: %v", args, got)
@@ -89,6 +97,8 @@ func TestBadLineIsNamedAndNothingIsSent(t *testing.T) {
 		`{"id":"c","app":"web","addresses":["host"]}`, `{"id":"c","app":"web","services":[{"port":0}]}`, `{"id":"c","app":"web","services":[{"port":70000}]}`,
 		`{"id":"c","app":"web","services":[{"port":-1}]}`, `{"id":"c","app":"web","state":"ended-ish"}`, `{"id":"c","app":"web","epoch":3}`,
 		`{"id":"c","app":"web"}{"id":"d","app":"web"}`, `{"id":"a","app":"web"}`, `{"id":"c","app":"web","why":"destroyed"}`,
+		`{"id":"c\xff","app":"web"}`, `{"id":"c","app":"web","state":"ended"}`, `{"id":"c","app":"web","state":"moved"}`,
+		`{"id":"c","app":"web","metadata":[1]}`, `{"id":"c","app":"web","resources":"x"}`,
 		`{"id":"c","app":"web","metadata":"` + strings.Repeat("x", 17<<10) + `"}`, strings.Repeat("x", 2<<20),
 	} {
 		got := run(t, good+bad+"\n"+good, words("machine publish -f - --node "+addr, me...)...)
@@ -98,6 +108,38 @@ func TestBadLineIsNamedAndNothingIsSent(t *testing.T) {
 	}
 	if r.published != nil {
 		t.Errorf("published %v", r.published)
+	}
+}
+
+func TestBadLineNamesItsFile(t *testing.T) {
+	f := newFleet(t)
+	file := f.write("my-list.ndjson", []byte("x"))
+	for stdin, want := range map[string]string{file: file + ": line 1:", "-": "standard input: line 1:"} {
+		got := run(t, "x", "machine", "publish", "-f", stdin, "--node", "127.0.0.1:1")
+		if got.code != 2 || !strings.Contains(got.err, want) {
+			t.Error(got)
+		}
+	}
+}
+
+func TestUsageErrorsSayWhereHelpIs(t *testing.T) {
+	if got := run(t, "", "machine", "get"); !strings.Contains(got.err, "see 'firebreak machine get --help'") {
+		t.Error(got)
+	}
+	if got := run(t, "", "wher", "web"); got.code != 2 || !strings.Contains(got.err, "where") {
+		t.Error(got)
+	}
+}
+
+func TestAnotherGenerationThanARegionHasIsNotTaken(t *testing.T) {
+	f := newFleet(t)
+	addr := f.global(&fakeGlobal{has: &clusterpb.Generation{Number: 1, Bits: 0xabc}})
+	me := f.as(identity.Operator)
+	if got := run(t, "", words("region add iad --generation 2-0123456789abcdef --node "+addr, me...)...); got.code != 1 || !strings.Contains(got.err, "was not taken") {
+		t.Error(got)
+	}
+	if got := run(t, "", words("region add iad --generation 1-0000000000000abc --node "+addr, me...)...); got.code != 0 {
+		t.Error(got)
 	}
 }
 

@@ -25,11 +25,8 @@ func RoleFlag(c *cobra.Command, into *string) {
 	for _, r := range config.Roles() {
 		words = append(words, string(r))
 	}
-	err := errors.Join(c.MarkFlagRequired("role"),
-		c.RegisterFlagCompletionFunc("role", cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)))
-	if err != nil {
-		panic(err) // only for a flag that was not registered above
-	}
+	mustRequire(c, "role")
+	offer(c, "role", words...)
 }
 
 func (e *env) configCheckCommand() *cobra.Command {

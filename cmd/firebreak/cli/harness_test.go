@@ -185,14 +185,17 @@ func (r *fakeRegion) Status(context.Context, *regionpb.StatusRequest) (*regionpb
 
 type fakeGlobal struct {
 	globalpb.UnimplementedOperatorServiceServer
+	has *clusterpb.Generation // of every region
 }
 
-func (fakeGlobal) AddRegion(_ context.Context, req *globalpb.AddRegionRequest) (*globalpb.AddRegionResponse, error) {
-	g := req.GetGeneration()
-	if g == nil {
-		g = &clusterpb.Generation{Number: 1, Bits: 0xabc}
+func (g *fakeGlobal) AddRegion(_ context.Context, req *globalpb.AddRegionRequest) (*globalpb.AddRegionResponse, error) {
+	switch {
+	case g.has != nil:
+		return &globalpb.AddRegionResponse{Generation: g.has, Existed: true}, nil
+	case req.GetGeneration() != nil:
+		return &globalpb.AddRegionResponse{Generation: req.GetGeneration()}, nil
 	}
-	return &globalpb.AddRegionResponse{Generation: g}, nil
+	return &globalpb.AddRegionResponse{Generation: &clusterpb.Generation{Number: 1, Bits: 0xabc}}, nil
 }
 
 // outcome is what a command did.

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	regionpb "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
+	rules "github.com/firebreak-dev/firebreak/region/machine"
 )
 
 // machine is a machine as the commands print and read it. State, why and
@@ -94,6 +96,9 @@ func word(s, prefix string) string {
 // parseMachine reads one line of machine publish and reconcile: the keys above,
 // and no other. State is started if it is not given.
 func parseMachine(line []byte) (*regionpb.Machine, error) {
+	if !utf8.Valid(line) {
+		return nil, errors.New("not valid UTF-8") // which encoding/json would repair
+	}
 	var m machine
 	dec := json.NewDecoder(bytes.NewReader(line))
 	dec.DisallowUnknownFields()
@@ -109,36 +114,32 @@ func parseMachine(line []byte) (*regionpb.Machine, error) {
 	return m.proto()
 }
 
+// proto checks a machine by the rules that its node will apply.
 func (m machine) proto() (*regionpb.Machine, error) {
 	out := &regionpb.Machine{
-		Worker: m.Worker, Id: m.ID, App: m.App, Image: m.Image,
+		Worker: m.Worker, Id: m.ID, App: m.App, Image: m.Image, Addresses: m.Addresses,
 		Resources: string(m.Resources), Metadata: string(m.Metadata),
 	}
 	if m.State == "" {
 		m.State = "started"
 	}
+	if m.Why != "" {
+		return nil, errors.New("why: an end is written by withdraw")
+	}
 	state, err := enum("state", m.State, "MACHINE_STATE_", regionpb.MachineState_value)
 	health, herr := enum("health", m.Health, "HEALTH_STATUS_", regionpb.HealthStatus_value)
-	errs := []error{fleet.MachineID(m.ID).Check(), fleet.App(m.App).Check(), err, herr}
-	out.State, out.Health = regionpb.MachineState(state), regionpb.HealthStatus(health)
-	if m.Why != "" {
-		errs = append(errs, errors.New("why: an end is written by withdraw"))
-	}
-	for _, a := range m.Addresses {
-		a, err := fleet.CheckAddress(a)
-		errs = append(errs, err)
-		out.Addresses = append(out.Addresses, a)
-	}
-	for _, s := range m.Services {
-		errs = append(errs, fleet.CheckPort(int64(s.Port)))
-		out.Services = append(out.Services, &regionpb.Service{Name: s.Name, Port: s.Port, Protocol: s.Protocol})
-	}
-	if len(m.Metadata) > fleet.MaxMetadata {
-		errs = append(errs, fmt.Errorf("metadata of %d bytes is over the limit of %d", len(m.Metadata), fleet.MaxMetadata))
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(err, herr); err != nil {
 		return nil, err
 	}
+	out.State, out.Health = regionpb.MachineState(state), regionpb.HealthStatus(health)
+	for _, s := range m.Services {
+		out.Services = append(out.Services, &regionpb.Service{Name: s.Name, Port: s.Port, Protocol: s.Protocol})
+	}
+	in, err := rules.Check(fleet.Worker(m.Worker), out)
+	if err != nil {
+		return nil, err
+	}
+	out.Addresses = in.Machine.Addresses // as they are stored
 	return out, nil
 }
 

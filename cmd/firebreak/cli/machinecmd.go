@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
+	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	clusterpb "github.com/firebreak-dev/firebreak/proto/firebreak/cluster/v1"
 	regionpb "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
@@ -92,6 +93,7 @@ named by its number and nothing is sent.`,
 	f.StringSliceVar(&m.Addresses, "address", nil, "IP address where it serves")
 	f.StringSliceVar(&ports, "port", nil, "port that it serves, as 80, 53/udp or http=80/tcp")
 	f.StringVar(&m.Image, "image", "", "what it runs")
+	offer(c, "state", "starting", "started", "stopping")
 	return c
 }
 
@@ -163,6 +165,11 @@ func (e *env) withdrawCommand() *cobra.Command {
 			if err != nil || !slices.Contains([]string{"withdrawn", "destroyed", "failed"}, why) {
 				return exit.With(exit.Usage, fmt.Errorf("why %q: want withdrawn, destroyed or failed", why))
 			}
+			for _, id := range ids {
+				if err := fleet.MachineID(id).Check(); err != nil {
+					return exit.With(exit.Usage, err)
+				}
+			}
 			return e.onNode(c.Context(), func(ctx context.Context, n regionpb.RegionServiceClient) error {
 				r, err := n.Withdraw(ctx, &regionpb.WithdrawRequest{Ids: ids, Why: regionpb.EndWhy(v)})
 				if err != nil {
@@ -181,6 +188,7 @@ func (e *env) withdrawCommand() *cobra.Command {
 		},
 	})
 	c.Flags().StringVar(&why, "why", "withdrawn", "withdrawn, destroyed (for good) or failed (never started)")
+	offer(c, "why", "withdrawn", "destroyed", "failed")
 	return c
 }
 

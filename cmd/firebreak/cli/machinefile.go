@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -26,8 +25,9 @@ const (
 // input. It reads all of it before it returns any: a bad line, named by its
 // number, means that nothing is sent.
 func (e *env) readMachines(file string) ([]*regionpb.Machine, error) {
-	in := e.in
+	in, name := e.in, "standard input"
 	if file != "-" {
+		name = file
 		f, err := os.Open(file)
 		if err != nil {
 			return nil, exit.With(exit.Usage, err)
@@ -37,7 +37,7 @@ func (e *env) readMachines(file string) ([]*regionpb.Machine, error) {
 	}
 	machines, err := parseMachines(in)
 	if err != nil {
-		return nil, exit.With(exit.Usage, fmt.Errorf("nothing was sent: %s: %w", strings.Replace(file, "-", "standard input", 1), err))
+		return nil, exit.With(exit.Usage, fmt.Errorf("nothing was sent: %s: %w", name, err))
 	}
 	return machines, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
+	"github.com/firebreak-dev/firebreak/internal/fleet"
 	regionpb "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
 )
 
@@ -20,6 +21,9 @@ func (e *env) listCommand() *cobra.Command {
 		Use: "list", Short: "List the machines that one region node knows",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := checkFilter(req); err != nil {
+				return exit.With(exit.Usage, err)
+			}
 			return e.onNode(c.Context(), func(ctx context.Context, n regionpb.RegionServiceClient) error {
 				machines, err := list(ctx, n, req)
 				if err != nil {
@@ -33,6 +37,17 @@ func (e *env) listCommand() *cobra.Command {
 	c.Flags().StringVar(&req.Worker, "worker", "", "of this worker only")
 	c.Flags().BoolVar(&req.Ended, "ended", false, "those that ended and are not settled too")
 	return c
+}
+
+func checkFilter(req *regionpb.ListMachinesRequest) error {
+	var errs []error
+	if req.App != "" {
+		errs = append(errs, fleet.App(req.App).Check())
+	}
+	if req.Worker != "" {
+		errs = append(errs, fleet.Worker(req.Worker).Check())
+	}
+	return errors.Join(errs...)
 }
 
 func list(ctx context.Context, n regionpb.RegionServiceClient, req *regionpb.ListMachinesRequest) ([]machine, error) {
@@ -63,6 +78,9 @@ Exit code 3: there is none, and the node is fit. 4: there is none, but the node
 may lack some.`,
 		Args: cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := fleet.MachineID(args[0]).Check(); err != nil {
+				return exit.With(exit.Usage, err)
+			}
 			return e.onNode(c.Context(), func(ctx context.Context, n regionpb.RegionServiceClient) error {
 				return e.get(ctx, n, args[0])
 			})

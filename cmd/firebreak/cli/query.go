@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
+	"github.com/firebreak-dev/firebreak/internal/fleet"
 	clusterpb "github.com/firebreak-dev/firebreak/proto/firebreak/cluster/v1"
 	regionpb "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
 	routerpb "github.com/firebreak-dev/firebreak/proto/firebreak/router/v1"
@@ -76,12 +79,13 @@ covered, so rows may be missing.`,
 	f.Uint64Var(&q.maxRows, "max-rows", 0, "rows of each region; 0 means its limit")
 	f.StringVar(&q.reduce, "reduce", "", `SELECT over the union of all regions, which is the table "rows"`)
 	c.MarkFlagsMutuallyExclusive("region", "app")
+	offer(c, "policy", "all", "any", "quorum")
 	return c
 }
 
 func (e *env) query(ctx context.Context, sql string, q queryFlags) error {
 	args, err := queryArgs(q.args)
-	if err != nil {
+	if err := errors.Join(err, q.check(sql)); err != nil {
 		return exit.With(exit.Usage, err)
 	}
 	if e.target.node != "" || e.target.socket != "" {
@@ -103,6 +107,21 @@ func (e *env) query(ctx context.Context, sql string, q queryFlags) error {
 		r, err := receiveRouter(s)
 		return e.answer(r, err)
 	})
+}
+
+// check refuses what no server can take. What the SQL means is theirs to say.
+func (q queryFlags) check(sql string) error {
+	switch {
+	case strings.TrimSpace(sql) == "":
+		return errors.New("the SQL is empty: give one SELECT")
+	case !utf8.ValidString(sql) || !utf8.ValidString(q.reduce):
+		return errors.New("the SQL is not valid UTF-8")
+	case q.region != "":
+		return fleet.Region(q.region).Check()
+	case q.app != "":
+		return fleet.App(q.app).Check()
+	}
+	return nil
 }
 
 // queryNode asks one region node; its region is all that the answer covers.

@@ -53,7 +53,13 @@ files. A region that is known already keeps its generation, which is printed.`,
 				if err != nil {
 					return err
 				}
-				return e.printRegion(args[0], r)
+				if err := e.printRegion(args[0], r); err != nil {
+					return err
+				}
+				if had := generationText(r.GetGeneration()); generation != "" && had != generation {
+					return exit.With(exit.Failed, fmt.Errorf("region %s has generation %s and keeps it: %s was not taken", args[0], had, generation))
+				}
+				return nil
 			})
 		},
 	})

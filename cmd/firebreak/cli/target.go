@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/config"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/devfile"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
 	"github.com/firebreak-dev/firebreak/internal/identity"
@@ -95,6 +96,9 @@ func (t *target) routersToAsk() ([]place, *dialer, error) {
 	if len(t.routers) > 0 {
 		places := make([]place, len(t.routers))
 		for i, a := range t.routers {
+			if err := config.CheckDialable(a); err != nil {
+				return nil, nil, exit.With(exit.Usage, fmt.Errorf("--router %w", err))
+			}
 			places[i] = place{role: "router", address: a}
 		}
 		return places, d, nil
@@ -108,8 +112,13 @@ func (t *target) nodesToAsk(role string, keep func(devfile.Node) bool) ([]place,
 	if t.socket != "" {
 		return []place{{role: "region", address: t.socket, local: true}}, &dialer{}, nil
 	}
-	named := t.node != "" && !strings.Contains(t.node, ":")
-	dev, err := t.devUnless(t.node != "" && !named)
+	addressed := strings.Contains(t.node, ":")
+	if addressed {
+		if err := config.CheckDialable(t.node); err != nil {
+			return nil, nil, exit.With(exit.Usage, fmt.Errorf("--node %w", err))
+		}
+	}
+	dev, err := t.devUnless(addressed)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -117,24 +126,38 @@ func (t *target) nodesToAsk(role string, keep func(devfile.Node) bool) ([]place,
 	if err != nil {
 		return nil, nil, err
 	}
-	if t.node != "" && !named {
+	if addressed {
 		return []place{{role: role, address: t.node}}, d, nil
 	}
+	if t.node != "" {
+		p, err := named(dev, t.node)
+		return []place{p}, d, err
+	}
 	var out []place
-	for _, p := range places(dev.Nodes) {
-		if named && (p.region+"/"+p.name == t.node || p.name == t.node && p.region == "") {
-			return []place{p}, d, nil
-		}
-	}
-	if named {
-		return nil, nil, exit.With(exit.Usage, fmt.Errorf("the dev federation has no node %q: want region/name, or the name of a global node or router", t.node))
-	}
 	for _, n := range dev.Nodes {
 		if n.Role == role && keep(n) {
 			out = append(out, places([]devfile.Node{n})...)
 		}
 	}
 	return out, d, nil
+}
+
+// named finds a node of a federation by region/name, or by its name if no
+// other has it.
+func named(dev *devfile.Dev, name string) (place, error) {
+	var found []place
+	for _, p := range places(dev.Nodes) {
+		if p.region+"/"+p.name == name || p.name == name {
+			found = append(found, p)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return place{}, exit.With(exit.Usage, fmt.Errorf("the dev federation has no node %q: 'firebreak status' lists them", name))
+	case 1:
+		return found[0], nil
+	}
+	return place{}, exit.With(exit.Usage, fmt.Errorf("several nodes are named %q: give region/name", name))
 }
 
 // devUnless returns the dev federation, which must be there unless the flags

@@ -75,16 +75,14 @@ Files of that name are replaced, which a running node notices.`,
 	fl.StringVar(&f.region, "region", "", "region of a node or gateway")
 	fl.StringVar(&f.name, "name", "", "name of the node, person or client")
 	fl.StringSliceVar(&f.hosts, "host", nil, "DNS name or IP address that ordinary clients dial")
-	fl.DurationVar(&f.ttl, "ttl", 90*24*time.Hour, "how long it is valid")
+	positiveVar(fl, &f.ttl, "ttl", 90*24*time.Hour, "how long it is valid")
 	fl.StringVar(&f.out, "out", ".", "directory of what is written")
 	mustRequire(c, "dir", "role", "name")
 	roles := make([]string, 0, 6)
 	for r := identity.Node; r <= identity.Client; r++ {
 		roles = append(roles, r.String())
 	}
-	if err := c.RegisterFlagCompletionFunc("role", cobra.FixedCompletions(roles, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err) // only for a flag that was not registered above
-	}
+	offer(c, "role", roles...)
 	return c
 }
 

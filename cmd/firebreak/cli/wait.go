@@ -60,6 +60,7 @@ Exit code 0: they have. 1: not within --timeout; who lacks what is printed.`,
 		},
 	})
 	c.Flags().StringVar(&scope, "scope", "node", "node (the one asked) or region (all its live nodes)")
+	offer(c, "scope", "node", "region")
 	return c
 }
 

@@ -72,7 +72,7 @@ where.`,
 	})
 	e.target.register(c)
 	c.Flags().BoolVar(&w.once, "once", false, "end when the app is synced")
-	c.Flags().DurationVar(&limit, "for", 0, "end after this time; 0 means never")
+	positiveVar(c.Flags(), &limit, "for", 0, "end after this time (default never)")
 	return c
 }
 

@@ -36,16 +36,20 @@ func (f *findings) oneOf(key, value string, words ...string) {
 }
 
 // dialable checks host:port that others connect to.
-func (f *findings) dialable(key, value string) {
-	host, port, err := splitAddress(value)
+func (f *findings) dialable(key, value string) { f.add(key, CheckDialable(value)) }
+
+// CheckDialable reports why s is no host:port to connect to, or nil.
+func CheckDialable(s string) error {
+	host, port, err := splitAddress(s)
 	switch {
 	case err != nil:
-		f.add(key, err)
+		return err
 	case host == "" || unspecified(host):
-		f.add(key, fmt.Errorf("%q: nobody can dial an unspecified address", value))
+		return fmt.Errorf("%q: nobody can dial an unspecified address", s)
 	case port == 0:
-		f.add(key, fmt.Errorf("%q: nobody can dial port 0", value))
+		return fmt.Errorf("%q: nobody can dial port 0", s)
 	}
+	return nil
 }
 
 // listen checks host:port to bind, and what is advertised for it.
