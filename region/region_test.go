@@ -68,6 +68,10 @@ func TestWaitSaysWhoHasIt(t *testing.T) {
 			t.Errorf("%s lacks %v: %q, want %q", l.GetNode(), l.GetPoint(), l.GetReason(), want)
 		}
 	}
+	_, err = c.nodes["w2"].daemon.Wait(within(t, time.Second), &regionv1.WaitRequest{Points: w.GetPoints(), Scope: 9})
+	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "scope 9") {
+		t.Errorf("a scope of a newer version is answered as if it were known: %v", err)
+	}
 }
 
 func TestWithdrawnMachineIsRemovedEverywhereOnceSettled(t *testing.T) {

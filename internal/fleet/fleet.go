@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -66,7 +67,7 @@ func (id MachineID) Check() error {
 		return fmt.Errorf("machine id of %d bytes is over the limit of %d", len(id), MaxMachineID)
 	case !utf8.ValidString(string(id)):
 		return fmt.Errorf("machine id %q is not valid UTF-8", string(id))
-	case strings.ContainsFunc(string(id), func(r rune) bool { return r < 0x20 || r == 0x7f }):
+	case strings.ContainsFunc(string(id), unicode.IsControl):
 		return fmt.Errorf("machine id %q holds a control character", string(id))
 	}
 	return nil
@@ -92,9 +93,11 @@ func checkName(what, s string, limit int, inner string) error {
 	return nil
 }
 
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // CheckAddress reports why s is no address that can be served: an IPv4 or IPv6
-// literal without zone that is neither unspecified nor multicast. It returns
-// the one spelling that is published (v4-mapped addresses as IPv4).
+// literal without zone that is neither unspecified, multicast nor broadcast. It
+// returns the one spelling that is published (v4-mapped addresses as IPv4).
 func CheckAddress(s string) (string, error) {
 	a, err := netip.ParseAddr(s)
 	switch {
@@ -104,7 +107,7 @@ func CheckAddress(s string) (string, error) {
 		return "", fmt.Errorf("address %q has a zone", s)
 	}
 	a = a.Unmap()
-	if a.IsUnspecified() || a.IsMulticast() {
+	if a.IsUnspecified() || a.IsMulticast() || a == broadcast {
 		return "", fmt.Errorf("address %q cannot be served", s)
 	}
 	return a.String(), nil

@@ -148,6 +148,9 @@ func (s *Server) Wait(ctx context.Context, req *regionv1.WaitRequest) (*regionv1
 	if err != nil {
 		return nil, code(err)
 	}
+	if _, known := regionv1.WaitScope_name[int32(req.GetScope())]; !known {
+		return nil, code(invalid("scope %v is unknown: want node or region", req.GetScope()))
+	}
 	wait, cancel := context.WithTimeout(ctx, timeout(req.GetTimeoutMs(), barrierTimeout))
 	defer cancel()
 	out, err := s.Node.Wait(wait, req.GetScope(), points)
