@@ -23,7 +23,7 @@ import (
 // startCatalog runs an edge's catalog that follows app.
 func (w *world) startCatalog(app string) *catalog.Client {
 	w.t.Helper()
-	edge := w.issue(identity.ID{Fleet: fleetName, Role: identity.Client, Name: "edge"})
+	edge := w.issue(identity.ID{Fleet: fleetName, Role: identity.Client, Name: "edge"}, nil)
 	c, err := catalog.New(catalog.Config{
 		Routers: []string{w.router.Addresses().GRPC}, Client: "edge", Fleet: fleetName,
 		TLS: edge.Client(identity.HasRole(fleetName, identity.Router)),

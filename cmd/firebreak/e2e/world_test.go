@@ -59,7 +59,7 @@ func newWorld(t *testing.T, regions map[string]int) *world {
 	if w.authority, err = identity.NewAuthority(fleetName, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	w.operator = w.issue(identity.ID{Fleet: fleetName, Role: identity.Operator, Name: "root"})
+	w.operator = w.issue(identity.ID{Fleet: fleetName, Role: identity.Operator, Name: "root"}, nil)
 	w.startGlobal()
 	for name := range regions {
 		w.addRegion(name)
@@ -71,8 +71,8 @@ func newWorld(t *testing.T, regions map[string]int) *world {
 	return w
 }
 
-// issue writes a certificate and loads it.
-func (w *world) issue(id identity.ID) *identity.Source {
+// issue writes a certificate and loads it; reg is nil for clients.
+func (w *world) issue(id identity.ID, reg prometheus.Registerer) *identity.Source {
 	w.t.Helper()
 	cert, key, err := w.authority.Issue(id, []string{"127.0.0.1", "localhost"}, time.Hour)
 	if err != nil {
@@ -88,7 +88,7 @@ func (w *world) issue(id identity.ID) *identity.Source {
 			w.t.Fatal(err)
 		}
 	}
-	src, err := identity.Load(files)
+	src, err := identity.Open(identity.Config{Files: files, Metrics: reg})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -130,9 +130,10 @@ func (w *world) mkdir(parts ...string) string {
 
 func (w *world) startGlobal() {
 	w.t.Helper()
+	reg := w.registry("global")
 	n, err := global.New(w.t.Context(), global.Config{
 		Fleet: fleetName, Node: "g1", Data: w.mkdir("global", "g1"), Gossip: "127.0.0.1:0", GRPC: "127.0.0.1:0", Admin: "127.0.0.1:0",
-		Identity: w.issue(identity.ID{Fleet: fleetName, Role: identity.Global, Name: "g1"}), Registry: w.registry("global"), BrakeObserve: true,
+		Identity: w.issue(identity.ID{Fleet: fleetName, Role: identity.Global, Name: "g1"}, reg), Registry: reg, BrakeObserve: true,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -159,11 +160,12 @@ func (w *world) startRegion(name string, workers int) {
 		if i < 2 {
 			role = identity.Gateway
 		}
+		reg := w.registry("region")
 		cfg := region.Config{
 			Fleet: fleetName, Region: fleet.Region(name), Node: fleet.Worker(node), Generation: w.generation, Data: w.mkdir(name, node),
-			Identity: w.issue(identity.ID{Fleet: fleetName, Role: role, Region: name, Name: node}), Seeds: seeds,
+			Identity: w.issue(identity.ID{Fleet: fleetName, Role: role, Region: name, Name: node}, reg), Seeds: seeds,
 			Gossip: "127.0.0.1:0", GRPC: "127.0.0.1:0", Admin: "127.0.0.1:0", Socket: filepath.Join(w.dir, name+node+".sock"),
-			Gateway: role == identity.Gateway, Globals: []string{w.global.Addresses().GRPC}, Registry: w.registry("region"), Logger: slog.New(slog.DiscardHandler),
+			Gateway: role == identity.Gateway, Globals: []string{w.global.Addresses().GRPC}, Registry: reg, Logger: slog.New(slog.DiscardHandler),
 		}
 		n := w.startWorker(cfg)
 		cfg.Gossip, cfg.GRPC = n.Addresses().Gossip, n.Addresses().GRPC // a restart keeps them
@@ -186,9 +188,10 @@ func (w *world) startWorker(cfg region.Config) *region.Node {
 
 func (w *world) startRouter() {
 	w.t.Helper()
+	reg := w.registry("router")
 	n, err := router.New(w.t.Context(), router.Config{
 		Fleet: fleetName, Node: "r1", Data: w.mkdir("router", "r1"), GRPC: "127.0.0.1:0", Admin: "127.0.0.1:0", Globals: []string{w.global.Addresses().GRPC},
-		Identity: w.issue(identity.ID{Fleet: fleetName, Role: identity.Router, Name: "r1"}), Registry: w.registry("router"),
+		Identity: w.issue(identity.ID{Fleet: fleetName, Role: identity.Router, Name: "r1"}, reg), Registry: reg,
 	})
 	if err != nil {
 		w.t.Fatal(err)
