@@ -21,7 +21,7 @@ demo: build ## Run a whole federation with a little traffic until Ctrl-C (EXIT_A
 	bin/firebreak dev --traffic 20/s $(if $(EXIT_AFTER),--exit-after $(EXIT_AFTER))
 
 .PHONY: test
-test: deps check ## Everything CI runs: installs what the tests need, then runs them
+test: deps static ## Everything CI runs: installs what the tests need, then runs them
 	$(GO) test -timeout 15m ./...
 	$(MAKE) sim
 	$(MAKE) race
@@ -32,8 +32,11 @@ deps: ## Install what the tests need (Debian packages, if root)
 	@.ci/deps
 
 .PHONY: check
-check: fmt-check vet lint tidy-check generate-check ## The quick part: format, vet, lint, tidy, generated code, short tests
+check: static ## The quick part: format, vet, lint, tidy, generated code, short tests
 	$(GO) test -short -timeout 5m ./...
+
+.PHONY: static
+static: fmt-check vet lint tidy-check generate-check
 
 .PHONY: fmt-check
 fmt-check:
