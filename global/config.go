@@ -8,6 +8,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/identity"
+	"github.com/firebreak-dev/firebreak/internal/network"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 )
 
@@ -26,7 +27,8 @@ type Config struct {
 	GRPCAdvertise   string   // empty means as bound
 	Admin           string   // host:port of the admin listener; empty for none
 
-	Control      string // the switches' file; empty for none
+	Network      network.Network // nil is the host's
+	Control      string          // the switches' file; empty for none
 	Durability   sqlite.Durability
 	BrakeObserve bool                 // mass withdrawals are shown as held and let through
 	Logger       *slog.Logger         // nil discards
@@ -62,5 +64,6 @@ func (c Config) withDefaults() Config {
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
 	}
+	c.Network = network.Or(c.Network)
 	return c
 }

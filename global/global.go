@@ -105,20 +105,25 @@ func (n *Node) open(ctx context.Context) (err error) {
 		return fmt.Errorf("list of regions: %w", err)
 	}
 	w := db.Writer()
+	conn, err := cfg.Network.ListenPacket(cfg.Gossip)
+	if err != nil {
+		return fmt.Errorf("mesh: %w", err)
+	}
 	n.mesh, err = quic.Listen(quic.Config{
 		Identity: cfg.Identity, Fleet: cfg.Fleet, Cluster: "global", Node: record.Node(cfg.Node),
-		Boot: w.Boot, Bits: w.Bits, Locality: cfg.Locality, Bind: cfg.Gossip, Advertise: cfg.GossipAdvertise,
+		Boot: w.Boot, Bits: w.Bits, Locality: cfg.Locality, Bind: cfg.Gossip, Advertise: cfg.GossipAdvertise, Conn: conn,
 		Seeds: cfg.Seeds, PeersFile: filepath.Join(cfg.Data, "peers"),
 		Denied: n.control.DenyNode, Logger: cfg.Logger, Metrics: cfg.Registry,
 	})
 	if err != nil {
+		_ = conn.Close() // again, unless the mesh refused its configuration
 		return err
 	}
 	if n.list, err = n.newLedger("", db, listMesh{laneMesh{n.mesh, ""}, n.mesh}); err != nil {
 		return err
 	}
 	n.lanes = newLanes(n.list, func(r fleet.Region) (*lane, error) { return n.openLane(ctx, r) })
-	if n.lis, err = net.Listen("tcp", cfg.GRPC); err != nil {
+	if n.lis, err = cfg.Network.Listen(cfg.GRPC); err != nil {
 		return fmt.Errorf("gRPC listener: %w", err)
 	}
 	if cfg.Admin == "" {

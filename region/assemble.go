@@ -73,7 +73,7 @@ func (n *Node) assembleReporter() (err error) {
 		Generation: presence.Generation{Number: cfg.Generation.Number, Bits: cfg.Generation.Bits},
 		Boot:       w.Boot, SchemaHash: schemaHash(n.db.Tables()), Globals: cfg.Globals,
 		Dial: func(addr string) (*grpc.ClientConn, error) {
-			return rpc.Dial(addr, cfg.Identity, identity.HasRole(cfg.Fleet, identity.Global))
+			return rpc.DialVia(cfg.Network, addr, cfg.Identity, identity.HasRole(cfg.Fleet, identity.Global))
 		},
 		View: (*view)(n), Freeze: n.control.FreezeEgress, Seed: seed(n),
 		Progress: n.dog.Loop("reporter", wedged).Mark, Logger: n.log, Metrics: cfg.Registry,

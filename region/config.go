@@ -10,6 +10,7 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/identity"
 	"github.com/firebreak-dev/firebreak/internal/mesh/quic"
+	"github.com/firebreak-dev/firebreak/internal/network"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 )
 
@@ -34,6 +35,7 @@ type Config struct {
 	Gateway bool     // answers routers and reports to global; as the certificate says
 	Globals []string // host:port of global nodes, for gateways
 
+	Network    network.Network      // nil is the host's
 	Durability sqlite.Durability    // of local writes; zero is fsync
 	Control    string               // path of control.toml; empty means none
 	Logger     *slog.Logger         // nil discards
@@ -78,6 +80,7 @@ func (c Config) withDefaults() Config {
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
 	}
+	c.Network = network.Or(c.Network)
 	c.Logger = c.Logger.With("region", string(c.Region), "node", string(c.Node))
 	return c
 }

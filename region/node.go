@@ -104,7 +104,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.openStore(ctx); err != nil {
 		return nil, err
 	}
-	if n.grpc, err = net.Listen("tcp", cfg.GRPC); err != nil {
+	if n.grpc, err = cfg.Network.Listen(cfg.GRPC); err != nil {
 		return nil, fmt.Errorf("listen for gRPC: %w", err)
 	}
 	if err := n.checkGateway(); err != nil {
@@ -148,7 +148,12 @@ func (n *Node) openMesh() (err error) {
 	if n.cfg.Gateway {
 		cfg.Gateway = n.grpcAddress()
 	}
-	n.mesh, err = quic.Listen(cfg)
+	if cfg.Conn, err = n.cfg.Network.ListenPacket(n.cfg.Gossip); err != nil {
+		return fmt.Errorf("mesh: %w", err)
+	}
+	if n.mesh, err = quic.Listen(cfg); err != nil {
+		_ = cfg.Conn.Close() // again, unless the mesh refused its configuration
+	}
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/identity"
+	"github.com/firebreak-dev/firebreak/internal/network"
 )
 
 // Config says what one router is.
@@ -22,6 +23,7 @@ type Config struct {
 	GRPCAdvertise string           // host:port that clients dial; empty means GRPC
 	Admin         string           // host:port of the admin listener; empty means none
 	Globals       []string         // host:port of global nodes' gRPC; one is followed at a time
+	Network       network.Network  // nil is the host's
 	Control       string           // control file; empty means none
 	Version       string
 	Logger        *slog.Logger         // nil discards
@@ -54,6 +56,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.Network = network.Or(c.Network)
 	return c
 }
 

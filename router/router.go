@@ -73,7 +73,7 @@ func New(ctx context.Context, cfg Config) (r *Router, err error) {
 		return nil, err
 	}
 	r.assemble(newMetrics(registerer(cfg.Registry)))
-	if r.lis, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.GRPC); err != nil {
+	if r.lis, err = cfg.Network.Listen(cfg.GRPC); err != nil {
 		return nil, fmt.Errorf("listen for gRPC: %w", err)
 	}
 	if cfg.Admin != "" {
@@ -106,14 +106,14 @@ func (r *Router) assemble(m *metrics) {
 		self: cfg.Node, now: now, log: cfg.Logger, metrics: m,
 		record: func(name fleet.Region) presence.Region { rec, _ := c.record(name); return rec },
 		dial: func(addr string, region fleet.Region) (*grpc.ClientConn, error) {
-			return rpc.Dial(addr, cfg.Identity, identity.InRegion(cfg.Fleet, string(region), identity.Gateway))
+			return rpc.DialVia(cfg.Network, addr, cfg.Identity, identity.InRegion(cfg.Fleet, string(region), identity.Gateway))
 		},
 	})
 	r.follower = &follower{
 		router: string(cfg.Node), targets: cfg.Globals, copy: c, changed: r.service.changed, log: cfg.Logger, metrics: m,
 		loop: r.dog.Loop("follow global", loopBound),
 		dial: func(addr string) (*grpc.ClientConn, error) {
-			return rpc.Dial(addr, cfg.Identity, identity.HasRole(cfg.Fleet, identity.Global))
+			return rpc.DialVia(cfg.Network, addr, cfg.Identity, identity.HasRole(cfg.Fleet, identity.Global))
 		},
 	}
 	r.saver = &saver{

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/firebreak-dev/firebreak/internal/identity"
+	"github.com/firebreak-dev/firebreak/internal/network"
 )
 
 // reconnect spaces attempts to reach one address.
@@ -31,19 +32,28 @@ func Dial(addr string, id *identity.Source, expect func(identity.ID) error) (*gr
 	return dial("dns:///"+addr, credentials.NewTLS(id.Client(expect)))
 }
 
+// DialVia is Dial over a network other than the host's plain one.
+func DialVia(via network.Network, addr string, id *identity.Source, expect func(identity.ID) error) (*grpc.ClientConn, error) {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return nil, fmt.Errorf("dial: %w", err)
+	}
+	return dial("dns:///"+addr, credentials.NewTLS(id.Client(expect)), grpc.WithContextDialer(via.Dial))
+}
+
 // DialSocket returns a connection to a unix socket of this host.
 func DialSocket(path string) (*grpc.ClientConn, error) {
 	return dial("unix:"+path, insecure.NewCredentials())
 }
 
-func dial(target string, creds credentials.TransportCredentials) (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient(target,
+func dial(target string, creds credentials.TransportCredentials, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	options := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithConnectParams(reconnect),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingAfter, Timeout: pingTimeout, PermitWithoutStream: true}),
 		grpc.WithDisableServiceConfig(), // DNS must not configure our clients
-	)
+	}, more...)
+	conn, err := grpc.NewClient(target, options...)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", target, err)
 	}
