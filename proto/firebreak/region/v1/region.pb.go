@@ -1560,6 +1560,7 @@ type QueryRequest struct {
 	After         *After                 `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
 	MaxRows       uint64                 `protobuf:"varint,4,opt,name=max_rows,json=maxRows,proto3" json:"max_rows,omitempty"`       // zero means the node's limit
 	TimeoutMs     int64                  `protobuf:"varint,5,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"` // zero means the node's limit
+	App           string                 `protobuf:"bytes,6,opt,name=app,proto3" json:"app,omitempty"`                               // that the statement is about; empty for none or several
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1629,6 +1630,13 @@ func (x *QueryRequest) GetTimeoutMs() int64 {
 	return 0
 }
 
+func (x *QueryRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
 type QueryResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Columns       []string               `protobuf:"bytes,1,rep,name=columns,proto3" json:"columns,omitempty"` // in the first message
@@ -1694,7 +1702,7 @@ type QueryEnd struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Rows           uint64                 `protobuf:"varint,1,opt,name=rows,proto3" json:"rows,omitempty"`
 	Coverage       *v1.Coverage           `protobuf:"bytes,2,opt,name=coverage,proto3" json:"coverage,omitempty"`                                        // of this region
-	NewestEndAgeMs int64                  `protobuf:"varint,3,opt,name=newest_end_age_ms,json=newestEndAgeMs,proto3" json:"newest_end_age_ms,omitempty"` // age of the newest end in the region, negative for none
+	NewestEndAgeMs int64                  `protobuf:"varint,3,opt,name=newest_end_age_ms,json=newestEndAgeMs,proto3" json:"newest_end_age_ms,omitempty"` // age of the newest end of the request's app, else of the region; negative for none
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -3336,14 +3344,15 @@ const file_firebreak_region_v1_region_proto_rawDesc = "" +
 	"\x05ended\x18\x03 \x01(\bR\x05ended\x120\n" +
 	"\x05after\x18\x04 \x01(\v2\x1a.firebreak.region.v1.AfterR\x05after\"P\n" +
 	"\x14ListMachinesResponse\x128\n" +
-	"\bmachines\x18\x01 \x03(\v2\x1c.firebreak.region.v1.MachineR\bmachines\"\xbd\x01\n" +
+	"\bmachines\x18\x01 \x03(\v2\x1c.firebreak.region.v1.MachineR\bmachines\"\xcf\x01\n" +
 	"\fQueryRequest\x12\x10\n" +
 	"\x03sql\x18\x01 \x01(\tR\x03sql\x12/\n" +
 	"\x04args\x18\x02 \x03(\v2\x1b.firebreak.cluster.v1.ValueR\x04args\x120\n" +
 	"\x05after\x18\x03 \x01(\v2\x1a.firebreak.region.v1.AfterR\x05after\x12\x19\n" +
 	"\bmax_rows\x18\x04 \x01(\x04R\amaxRows\x12\x1d\n" +
 	"\n" +
-	"timeout_ms\x18\x05 \x01(\x03R\ttimeoutMs\"\x89\x01\n" +
+	"timeout_ms\x18\x05 \x01(\x03R\ttimeoutMs\x12\x10\n" +
+	"\x03app\x18\x06 \x01(\tR\x03app\"\x89\x01\n" +
 	"\rQueryResponse\x12\x18\n" +
 	"\acolumns\x18\x01 \x03(\tR\acolumns\x12-\n" +
 	"\x04rows\x18\x02 \x03(\v2\x19.firebreak.cluster.v1.RowR\x04rows\x12/\n" +

@@ -702,10 +702,13 @@ func (*WatchRequest_RemoveApp) isWatchRequest_Part() {}
 func (*WatchRequest_Ack) isWatchRequest_Part() {}
 
 type WatchHello struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Client        string                 `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
-	Ring          string                 `protobuf:"bytes,2,opt,name=ring,proto3" json:"ring,omitempty"`
-	Position      []byte                 `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"` // one per region, opaque; a lost one resyncs that region for that app
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Client string                 `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	Ring   string                 `protobuf:"bytes,2,opt,name=ring,proto3" json:"ring,omitempty"`
+	// Where to go on: the latest position of each app in each region, opaque,
+	// one after the other in any order, at most 3 MiB. An app in a region without
+	// one that holds begins with a reset.
+	Position      []byte `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -817,8 +820,13 @@ type WatchResponse struct {
 	//	*WatchResponse_Synced
 	//	*WatchResponse_Status
 	//	*WatchResponse_AppSynced
-	Event         isWatchResponse_Event `protobuf_oneof:"event"`
-	Position      []byte                `protobuf:"bytes,9,opt,name=position,proto3" json:"position,omitempty"`
+	//	*WatchResponse_Bookmark
+	//	*WatchResponse_List
+	Event isWatchResponse_Event `protobuf_oneof:"event"`
+	// Takes the place of every position before it of this app in this region: a
+	// client that holds all up to here may go on from here, at any router. It may
+	// say that there is none to go on from.
+	Position      []byte `protobuf:"bytes,9,opt,name=position,proto3" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -928,6 +936,24 @@ func (x *WatchResponse) GetAppSynced() *AppSynced {
 	return nil
 }
 
+func (x *WatchResponse) GetBookmark() *Bookmark {
+	if x != nil {
+		if x, ok := x.Event.(*WatchResponse_Bookmark); ok {
+			return x.Bookmark
+		}
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetList() *ListStatus {
+	if x != nil {
+		if x, ok := x.Event.(*WatchResponse_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
 func (x *WatchResponse) GetPosition() []byte {
 	if x != nil {
 		return x.Position
@@ -963,6 +989,14 @@ type WatchResponse_AppSynced struct {
 	AppSynced *AppSynced `protobuf:"bytes,8,opt,name=app_synced,json=appSynced,proto3,oneof"` // every region that matters is covered or marked
 }
 
+type WatchResponse_Bookmark struct {
+	Bookmark *Bookmark `protobuf:"bytes,10,opt,name=bookmark,proto3,oneof"` // nothing changed; only the position moved
+}
+
+type WatchResponse_List struct {
+	List *ListStatus `protobuf:"bytes,11,opt,name=list,proto3,oneof"` // of all apps
+}
+
 func (*WatchResponse_Machine) isWatchResponse_Event() {}
 
 func (*WatchResponse_Gone) isWatchResponse_Event() {}
@@ -974,6 +1008,10 @@ func (*WatchResponse_Synced) isWatchResponse_Event() {}
 func (*WatchResponse_Status) isWatchResponse_Event() {}
 
 func (*WatchResponse_AppSynced) isWatchResponse_Event() {}
+
+func (*WatchResponse_Bookmark) isWatchResponse_Event() {}
+
+func (*WatchResponse_List) isWatchResponse_Event() {}
 
 type RegionReset struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1011,6 +1049,96 @@ func (*RegionReset) Descriptor() ([]byte, []int) {
 	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{11}
 }
 
+type Bookmark struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bookmark) Reset() {
+	*x = Bookmark{}
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bookmark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bookmark) ProtoMessage() {}
+
+func (x *Bookmark) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bookmark.ProtoReflect.Descriptor instead.
+func (*Bookmark) Descriptor() ([]byte, []int) {
+	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{12}
+}
+
+// ListStatus says whether the list of regions is current. Sent when that
+// changes; it is until then. No app is complete while it is not.
+type ListStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Current       bool                   `protobuf:"varint,1,opt,name=current,proto3" json:"current,omitempty"`          // a global node confirmed it in the last 15 s
+	AgeMs         int64                  `protobuf:"varint,2,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"` // since a global node did, negative if never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListStatus) Reset() {
+	*x = ListStatus{}
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListStatus) ProtoMessage() {}
+
+func (x *ListStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListStatus.ProtoReflect.Descriptor instead.
+func (*ListStatus) Descriptor() ([]byte, []int) {
+	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListStatus) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
+func (x *ListStatus) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
 type RegionSynced struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1019,7 +1147,7 @@ type RegionSynced struct {
 
 func (x *RegionSynced) Reset() {
 	*x = RegionSynced{}
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[12]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1159,7 @@ func (x *RegionSynced) String() string {
 func (*RegionSynced) ProtoMessage() {}
 
 func (x *RegionSynced) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[12]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1172,7 @@ func (x *RegionSynced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionSynced.ProtoReflect.Descriptor instead.
 func (*RegionSynced) Descriptor() ([]byte, []int) {
-	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{12}
+	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{14}
 }
 
 type AppSynced struct {
@@ -1057,7 +1185,7 @@ type AppSynced struct {
 
 func (x *AppSynced) Reset() {
 	*x = AppSynced{}
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[13]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1197,7 @@ func (x *AppSynced) String() string {
 func (*AppSynced) ProtoMessage() {}
 
 func (x *AppSynced) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[13]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1210,7 @@ func (x *AppSynced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppSynced.ProtoReflect.Descriptor instead.
 func (*AppSynced) Descriptor() ([]byte, []int) {
-	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{13}
+	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AppSynced) GetComplete() bool {
@@ -1109,7 +1237,7 @@ type RegionStatus struct {
 
 func (x *RegionStatus) Reset() {
 	*x = RegionStatus{}
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[14]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1249,7 @@ func (x *RegionStatus) String() string {
 func (*RegionStatus) ProtoMessage() {}
 
 func (x *RegionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[14]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1262,7 @@ func (x *RegionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionStatus.ProtoReflect.Descriptor instead.
 func (*RegionStatus) Descriptor() ([]byte, []int) {
-	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{14}
+	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RegionStatus) GetCoverage() *v1.Coverage {
@@ -1152,7 +1280,7 @@ type ListRegionsRequest struct {
 
 func (x *ListRegionsRequest) Reset() {
 	*x = ListRegionsRequest{}
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[15]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1292,7 @@ func (x *ListRegionsRequest) String() string {
 func (*ListRegionsRequest) ProtoMessage() {}
 
 func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[15]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1305,7 @@ func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegionsRequest.ProtoReflect.Descriptor instead.
 func (*ListRegionsRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{15}
+	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{17}
 }
 
 type ListRegionsResponse struct {
@@ -1189,7 +1317,7 @@ type ListRegionsResponse struct {
 
 func (x *ListRegionsResponse) Reset() {
 	*x = ListRegionsResponse{}
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[16]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1329,7 @@ func (x *ListRegionsResponse) String() string {
 func (*ListRegionsResponse) ProtoMessage() {}
 
 func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[16]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1342,7 @@ func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegionsResponse.ProtoReflect.Descriptor instead.
 func (*ListRegionsResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{16}
+	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListRegionsResponse) GetRegions() []*RegionInfo {
@@ -1237,7 +1365,7 @@ type RegionInfo struct {
 
 func (x *RegionInfo) Reset() {
 	*x = RegionInfo{}
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[17]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1377,7 @@ func (x *RegionInfo) String() string {
 func (*RegionInfo) ProtoMessage() {}
 
 func (x *RegionInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[17]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1390,7 @@ func (x *RegionInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionInfo.ProtoReflect.Descriptor instead.
 func (*RegionInfo) Descriptor() ([]byte, []int) {
-	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{17}
+	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RegionInfo) GetRegion() string {
@@ -1308,7 +1436,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[18]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +1448,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[18]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +1461,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{18}
+	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{20}
 }
 
 type StatusResponse struct {
@@ -1355,7 +1483,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[19]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1495,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_router_v1_router_proto_msgTypes[19]
+	mi := &file_firebreak_router_v1_router_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1508,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{19}
+	return file_firebreak_router_v1_router_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StatusResponse) GetFleet() string {
@@ -1515,7 +1643,7 @@ const file_firebreak_router_v1_router_proto_rawDesc = "" +
 	"\x04ring\x18\x02 \x01(\tR\x04ring\x12\x1a\n" +
 	"\bposition\x18\x03 \x01(\fR\bposition\"&\n" +
 	"\bWatchAck\x12\x1a\n" +
-	"\bposition\x18\x01 \x01(\fR\bposition\"\xc5\x03\n" +
+	"\bposition\x18\x01 \x01(\fR\bposition\"\xb9\x04\n" +
 	"\rWatchResponse\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x128\n" +
@@ -1525,10 +1653,19 @@ const file_firebreak_router_v1_router_proto_rawDesc = "" +
 	"\x06synced\x18\x06 \x01(\v2!.firebreak.router.v1.RegionSyncedH\x00R\x06synced\x12;\n" +
 	"\x06status\x18\a \x01(\v2!.firebreak.router.v1.RegionStatusH\x00R\x06status\x12?\n" +
 	"\n" +
-	"app_synced\x18\b \x01(\v2\x1e.firebreak.router.v1.AppSyncedH\x00R\tappSynced\x12\x1a\n" +
+	"app_synced\x18\b \x01(\v2\x1e.firebreak.router.v1.AppSyncedH\x00R\tappSynced\x12;\n" +
+	"\bbookmark\x18\n" +
+	" \x01(\v2\x1d.firebreak.router.v1.BookmarkH\x00R\bbookmark\x125\n" +
+	"\x04list\x18\v \x01(\v2\x1f.firebreak.router.v1.ListStatusH\x00R\x04list\x12\x1a\n" +
 	"\bposition\x18\t \x01(\fR\bpositionB\a\n" +
 	"\x05event\"\r\n" +
-	"\vRegionReset\"\x0e\n" +
+	"\vRegionReset\"\n" +
+	"\n" +
+	"\bBookmark\"=\n" +
+	"\n" +
+	"ListStatus\x12\x18\n" +
+	"\acurrent\x18\x01 \x01(\bR\acurrent\x12\x15\n" +
+	"\x06age_ms\x18\x02 \x01(\x03R\x05ageMs\"\x0e\n" +
 	"\fRegionSynced\"c\n" +
 	"\tAppSynced\x12\x1a\n" +
 	"\bcomplete\x18\x01 \x01(\bR\bcomplete\x12:\n" +
@@ -1588,7 +1725,7 @@ func file_firebreak_router_v1_router_proto_rawDescGZIP() []byte {
 }
 
 var file_firebreak_router_v1_router_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_firebreak_router_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_firebreak_router_v1_router_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_firebreak_router_v1_router_proto_goTypes = []any{
 	(Policy)(0),                 // 0: firebreak.router.v1.Policy
 	(*LookupRequest)(nil),       // 1: firebreak.router.v1.LookupRequest
@@ -1603,57 +1740,61 @@ var file_firebreak_router_v1_router_proto_goTypes = []any{
 	(*WatchAck)(nil),            // 10: firebreak.router.v1.WatchAck
 	(*WatchResponse)(nil),       // 11: firebreak.router.v1.WatchResponse
 	(*RegionReset)(nil),         // 12: firebreak.router.v1.RegionReset
-	(*RegionSynced)(nil),        // 13: firebreak.router.v1.RegionSynced
-	(*AppSynced)(nil),           // 14: firebreak.router.v1.AppSynced
-	(*RegionStatus)(nil),        // 15: firebreak.router.v1.RegionStatus
-	(*ListRegionsRequest)(nil),  // 16: firebreak.router.v1.ListRegionsRequest
-	(*ListRegionsResponse)(nil), // 17: firebreak.router.v1.ListRegionsResponse
-	(*RegionInfo)(nil),          // 18: firebreak.router.v1.RegionInfo
-	(*StatusRequest)(nil),       // 19: firebreak.router.v1.StatusRequest
-	(*StatusResponse)(nil),      // 20: firebreak.router.v1.StatusResponse
-	(*v1.Coverage)(nil),         // 21: firebreak.cluster.v1.Coverage
-	(*v1.Value)(nil),            // 22: firebreak.cluster.v1.Value
-	(*v1.Row)(nil),              // 23: firebreak.cluster.v1.Row
-	(*v11.Machine)(nil),         // 24: firebreak.region.v1.Machine
-	(*v11.MachineGone)(nil),     // 25: firebreak.region.v1.MachineGone
+	(*Bookmark)(nil),            // 13: firebreak.router.v1.Bookmark
+	(*ListStatus)(nil),          // 14: firebreak.router.v1.ListStatus
+	(*RegionSynced)(nil),        // 15: firebreak.router.v1.RegionSynced
+	(*AppSynced)(nil),           // 16: firebreak.router.v1.AppSynced
+	(*RegionStatus)(nil),        // 17: firebreak.router.v1.RegionStatus
+	(*ListRegionsRequest)(nil),  // 18: firebreak.router.v1.ListRegionsRequest
+	(*ListRegionsResponse)(nil), // 19: firebreak.router.v1.ListRegionsResponse
+	(*RegionInfo)(nil),          // 20: firebreak.router.v1.RegionInfo
+	(*StatusRequest)(nil),       // 21: firebreak.router.v1.StatusRequest
+	(*StatusResponse)(nil),      // 22: firebreak.router.v1.StatusResponse
+	(*v1.Coverage)(nil),         // 23: firebreak.cluster.v1.Coverage
+	(*v1.Value)(nil),            // 24: firebreak.cluster.v1.Value
+	(*v1.Row)(nil),              // 25: firebreak.cluster.v1.Row
+	(*v11.Machine)(nil),         // 26: firebreak.region.v1.Machine
+	(*v11.MachineGone)(nil),     // 27: firebreak.region.v1.MachineGone
 }
 var file_firebreak_router_v1_router_proto_depIdxs = []int32{
 	3,  // 0: firebreak.router.v1.LookupResponse.regions:type_name -> firebreak.router.v1.Found
-	21, // 1: firebreak.router.v1.LookupResponse.coverage:type_name -> firebreak.cluster.v1.Coverage
-	22, // 2: firebreak.router.v1.QueryRequest.args:type_name -> firebreak.cluster.v1.Value
+	23, // 1: firebreak.router.v1.LookupResponse.coverage:type_name -> firebreak.cluster.v1.Coverage
+	24, // 2: firebreak.router.v1.QueryRequest.args:type_name -> firebreak.cluster.v1.Value
 	5,  // 3: firebreak.router.v1.QueryRequest.regions:type_name -> firebreak.router.v1.Regions
 	0,  // 4: firebreak.router.v1.QueryRequest.policy:type_name -> firebreak.router.v1.Policy
-	23, // 5: firebreak.router.v1.QueryResponse.rows:type_name -> firebreak.cluster.v1.Row
+	25, // 5: firebreak.router.v1.QueryResponse.rows:type_name -> firebreak.cluster.v1.Row
 	7,  // 6: firebreak.router.v1.QueryResponse.end:type_name -> firebreak.router.v1.QueryEnd
-	21, // 7: firebreak.router.v1.QueryEnd.coverage:type_name -> firebreak.cluster.v1.Coverage
+	23, // 7: firebreak.router.v1.QueryEnd.coverage:type_name -> firebreak.cluster.v1.Coverage
 	9,  // 8: firebreak.router.v1.WatchRequest.hello:type_name -> firebreak.router.v1.WatchHello
 	10, // 9: firebreak.router.v1.WatchRequest.ack:type_name -> firebreak.router.v1.WatchAck
-	24, // 10: firebreak.router.v1.WatchResponse.machine:type_name -> firebreak.region.v1.Machine
-	25, // 11: firebreak.router.v1.WatchResponse.gone:type_name -> firebreak.region.v1.MachineGone
+	26, // 10: firebreak.router.v1.WatchResponse.machine:type_name -> firebreak.region.v1.Machine
+	27, // 11: firebreak.router.v1.WatchResponse.gone:type_name -> firebreak.region.v1.MachineGone
 	12, // 12: firebreak.router.v1.WatchResponse.reset:type_name -> firebreak.router.v1.RegionReset
-	13, // 13: firebreak.router.v1.WatchResponse.synced:type_name -> firebreak.router.v1.RegionSynced
-	15, // 14: firebreak.router.v1.WatchResponse.status:type_name -> firebreak.router.v1.RegionStatus
-	14, // 15: firebreak.router.v1.WatchResponse.app_synced:type_name -> firebreak.router.v1.AppSynced
-	21, // 16: firebreak.router.v1.AppSynced.coverage:type_name -> firebreak.cluster.v1.Coverage
-	21, // 17: firebreak.router.v1.RegionStatus.coverage:type_name -> firebreak.cluster.v1.Coverage
-	18, // 18: firebreak.router.v1.ListRegionsResponse.regions:type_name -> firebreak.router.v1.RegionInfo
-	21, // 19: firebreak.router.v1.RegionInfo.coverage:type_name -> firebreak.cluster.v1.Coverage
-	18, // 20: firebreak.router.v1.StatusResponse.regions:type_name -> firebreak.router.v1.RegionInfo
-	1,  // 21: firebreak.router.v1.RouterService.Lookup:input_type -> firebreak.router.v1.LookupRequest
-	4,  // 22: firebreak.router.v1.RouterService.Query:input_type -> firebreak.router.v1.QueryRequest
-	8,  // 23: firebreak.router.v1.RouterService.Watch:input_type -> firebreak.router.v1.WatchRequest
-	16, // 24: firebreak.router.v1.RouterService.ListRegions:input_type -> firebreak.router.v1.ListRegionsRequest
-	19, // 25: firebreak.router.v1.RouterService.Status:input_type -> firebreak.router.v1.StatusRequest
-	2,  // 26: firebreak.router.v1.RouterService.Lookup:output_type -> firebreak.router.v1.LookupResponse
-	6,  // 27: firebreak.router.v1.RouterService.Query:output_type -> firebreak.router.v1.QueryResponse
-	11, // 28: firebreak.router.v1.RouterService.Watch:output_type -> firebreak.router.v1.WatchResponse
-	17, // 29: firebreak.router.v1.RouterService.ListRegions:output_type -> firebreak.router.v1.ListRegionsResponse
-	20, // 30: firebreak.router.v1.RouterService.Status:output_type -> firebreak.router.v1.StatusResponse
-	26, // [26:31] is the sub-list for method output_type
-	21, // [21:26] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	15, // 13: firebreak.router.v1.WatchResponse.synced:type_name -> firebreak.router.v1.RegionSynced
+	17, // 14: firebreak.router.v1.WatchResponse.status:type_name -> firebreak.router.v1.RegionStatus
+	16, // 15: firebreak.router.v1.WatchResponse.app_synced:type_name -> firebreak.router.v1.AppSynced
+	13, // 16: firebreak.router.v1.WatchResponse.bookmark:type_name -> firebreak.router.v1.Bookmark
+	14, // 17: firebreak.router.v1.WatchResponse.list:type_name -> firebreak.router.v1.ListStatus
+	23, // 18: firebreak.router.v1.AppSynced.coverage:type_name -> firebreak.cluster.v1.Coverage
+	23, // 19: firebreak.router.v1.RegionStatus.coverage:type_name -> firebreak.cluster.v1.Coverage
+	20, // 20: firebreak.router.v1.ListRegionsResponse.regions:type_name -> firebreak.router.v1.RegionInfo
+	23, // 21: firebreak.router.v1.RegionInfo.coverage:type_name -> firebreak.cluster.v1.Coverage
+	20, // 22: firebreak.router.v1.StatusResponse.regions:type_name -> firebreak.router.v1.RegionInfo
+	1,  // 23: firebreak.router.v1.RouterService.Lookup:input_type -> firebreak.router.v1.LookupRequest
+	4,  // 24: firebreak.router.v1.RouterService.Query:input_type -> firebreak.router.v1.QueryRequest
+	8,  // 25: firebreak.router.v1.RouterService.Watch:input_type -> firebreak.router.v1.WatchRequest
+	18, // 26: firebreak.router.v1.RouterService.ListRegions:input_type -> firebreak.router.v1.ListRegionsRequest
+	21, // 27: firebreak.router.v1.RouterService.Status:input_type -> firebreak.router.v1.StatusRequest
+	2,  // 28: firebreak.router.v1.RouterService.Lookup:output_type -> firebreak.router.v1.LookupResponse
+	6,  // 29: firebreak.router.v1.RouterService.Query:output_type -> firebreak.router.v1.QueryResponse
+	11, // 30: firebreak.router.v1.RouterService.Watch:output_type -> firebreak.router.v1.WatchResponse
+	19, // 31: firebreak.router.v1.RouterService.ListRegions:output_type -> firebreak.router.v1.ListRegionsResponse
+	22, // 32: firebreak.router.v1.RouterService.Status:output_type -> firebreak.router.v1.StatusResponse
+	28, // [28:33] is the sub-list for method output_type
+	23, // [23:28] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_firebreak_router_v1_router_proto_init() }
@@ -1679,6 +1820,8 @@ func file_firebreak_router_v1_router_proto_init() {
 		(*WatchResponse_Synced)(nil),
 		(*WatchResponse_Status)(nil),
 		(*WatchResponse_AppSynced)(nil),
+		(*WatchResponse_Bookmark)(nil),
+		(*WatchResponse_List)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1686,7 +1829,7 @@ func file_firebreak_router_v1_router_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_firebreak_router_v1_router_proto_rawDesc), len(file_firebreak_router_v1_router_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
