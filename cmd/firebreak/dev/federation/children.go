@@ -85,7 +85,10 @@ func (c *children) launch(ctx context.Context, n Node) (*running, error) {
 	if err := <-s.result; err != nil {
 		return nil, err
 	}
-	r := &running{node: n, pid: cmd.Process.Pid, ended: make(chan struct{})}
+	r := &running{
+		node: n, pid: cmd.Process.Pid, ended: make(chan struct{}),
+		kill: func() { _ = cmd.Process.Kill() }, // fails if it is over
+	}
 	go func() {
 		defer close(r.ended)
 		if r.err = cmd.Wait(); r.err == nil {
@@ -122,7 +125,7 @@ func (f *Federation) writeConfig(n Node) (string, error) {
 func (f *Federation) config(n Node) config.File {
 	files := f.paths.identity(n.ID())
 	common := config.Common{
-		Fleet: Fleet, Node: string(n.Name), Locality: string(n.Region), Data: f.paths.node(n), Admin: n.Admin,
+		Fleet: Fleet, Node: string(n.Name), Locality: string(n.Where()), Data: f.paths.node(n), Admin: n.Admin,
 		Control: filepath.Join(f.paths.node(n), "control.toml"),
 		TLS:     config.TLS{Cert: files.Cert, Key: files.Key, CA: files.CA},
 		Log:     config.Log{Level: "info", Format: "text"},

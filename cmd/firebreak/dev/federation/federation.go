@@ -15,8 +15,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/datadir"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/link"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/devfile"
 	"github.com/firebreak-dev/firebreak/internal/identity"
 )
@@ -30,6 +32,7 @@ type Config struct {
 	Binary    string // of the children
 	Enforce   bool   // brakes hold, else they only observe
 	Version   string
+	Links     *link.Links       // between the nodes of this process; nil for the host's own network
 	Progress  func(line string) // tells a person what happens; required
 }
 
@@ -45,8 +48,11 @@ type Federation struct {
 	client   *identity.Source
 	clients  *clients
 
+	wanted chan wanted // nodes to start while Run runs
+
 	mu      sync.Mutex
 	running []*running
+	starts  map[string]int // of each node
 }
 
 // running is one started node.
@@ -54,6 +60,9 @@ type running struct {
 	node       Node
 	pid        int
 	stopProbes func()        // nil if the node is a process of its own
+	stop       func()        // asks it to end
+	kill       func()        // ends it, or what it says, at once; then stop it
+	asked      atomic.Bool   // to end
 	ended      chan struct{} // closed when it ended
 	err        error         // why; set before ended is closed
 }
@@ -61,7 +70,10 @@ type running struct {
 // Open writes the plan and the certificates and takes the ports. It starts
 // nothing; Close undoes it for a federation that is not run.
 func Open(cfg Config) (*Federation, error) {
-	f := &Federation{cfg: cfg, ports: newPorts(), paths: paths{dir: cfg.Dir.Path}}
+	f := &Federation{
+		cfg: cfg, ports: newPorts(), paths: paths{dir: cfg.Dir.Path},
+		wanted: make(chan wanted), starts: map[string]int{},
+	}
 	if err := f.open(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -82,6 +94,7 @@ func (f *Federation) open() (err error) {
 	if err := f.ports.assign(f.plan.Nodes); err != nil {
 		return err
 	}
+	f.nameLinks()
 	if err := f.cfg.Dir.Mark(f.plan); err != nil {
 		return err
 	}
@@ -144,9 +157,16 @@ func (f *Federation) Run(ctx context.Context, work func(context.Context) error) 
 	nodes, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer f.wait()
 	defer stop()
-	if err := f.start(ctx, nodes); err != nil {
+	l, err := f.launcher(nodes)
+	if err != nil {
 		return err
 	}
+	if err := f.start(ctx, nodes, l); err != nil {
+		return err
+	}
+	starter := make(chan struct{})
+	go func() { defer close(starter); f.startWanted(nodes, l) }()
+	defer func() { stop(); <-starter }()
 	if err := f.devfile().Write(f.paths.dir); err != nil {
 		return err
 	}
@@ -154,11 +174,7 @@ func (f *Federation) Run(ctx context.Context, work func(context.Context) error) 
 }
 
 // start starts the nodes tier by tier; they live as long as nodes.
-func (f *Federation) start(ctx, nodes context.Context) error {
-	l, err := f.launcher(nodes)
-	if err != nil {
-		return err
-	}
+func (f *Federation) start(ctx, nodes context.Context, l launcher) error {
 	for _, tier := range []Role{Global, Region, Router} {
 		for _, n := range f.plan.Of(tier) {
 			if err := f.startNode(ctx, nodes, l, n); err != nil {
@@ -179,13 +195,14 @@ func (f *Federation) startNode(ctx, nodes context.Context, l launcher, n Node) e
 		return ctx.Err()
 	}
 	f.ports.release(n)
-	r, err := l.launch(nodes, n)
+	life, stop := context.WithCancel(nodes)
+	r, err := l.launch(life, n)
 	if err != nil {
+		stop()
 		return fmt.Errorf("start node %v: %w", n, err)
 	}
-	f.mu.Lock()
-	f.running = append(f.running, r)
-	f.mu.Unlock()
+	r.stop = stop
+	f.begun(r)
 	go f.watch(nodes, r)
 	return nil
 }
@@ -195,7 +212,8 @@ func (f *Federation) watch(nodes context.Context, r *running) {
 	select {
 	case <-nodes.Done():
 	case <-r.ended:
-		if nodes.Err() == nil {
+		r.stop()
+		if nodes.Err() == nil && !r.asked.Load() {
 			f.cfg.Progress(fmt.Sprintf("node %v (pid %d) ended: %v; it is not started again", r.node, r.pid, r.err))
 		}
 	}

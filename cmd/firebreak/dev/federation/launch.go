@@ -9,9 +9,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/link"
 	"github.com/firebreak-dev/firebreak/global"
 	"github.com/firebreak-dev/firebreak/internal/identity"
 	"github.com/firebreak-dev/firebreak/internal/mesh/quic"
+	"github.com/firebreak-dev/firebreak/internal/network"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 	"github.com/firebreak-dev/firebreak/region"
 	"github.com/firebreak-dev/firebreak/router"
@@ -51,12 +53,16 @@ func (l inProcess) launch(ctx context.Context, n Node) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.make(ctx, n, slog.New(slog.NewTextHandler(log, nil)))
+	port := l.f.port(n)
+	p, err := l.make(ctx, n, port, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		log.Close()
 		return nil, err
 	}
-	r := &running{node: n, pid: os.Getpid(), ended: make(chan struct{})}
+	r := &running{node: n, pid: os.Getpid(), ended: make(chan struct{}), kill: func() {}}
+	if links, ok := port.(*link.Port); ok {
+		r.kill = links.Kill
+	}
 	if quiet, ok := p.(interface{ StopProbes() }); ok {
 		r.stopProbes = quiet.StopProbes
 	}
@@ -70,51 +76,51 @@ func (l inProcess) launch(ctx context.Context, n Node) (*running, error) {
 	return r, nil
 }
 
-func (l inProcess) make(ctx context.Context, n Node, log *slog.Logger) (part, error) {
+func (l inProcess) make(ctx context.Context, n Node, port network.Network, log *slog.Logger) (part, error) {
 	id, err := identity.Open(identity.Config{Files: l.f.paths.identity(n.ID()), Logger: log})
 	if err != nil {
 		return nil, err
 	}
 	switch n.Role {
 	case Region:
-		return l.region(ctx, n, id, log)
+		return l.region(ctx, n, id, port, log)
 	case Global:
-		return l.global(ctx, n, id, log)
+		return l.global(ctx, n, id, port, log)
 	}
-	return l.router(ctx, n, id, log)
+	return l.router(ctx, n, id, port, log)
 }
 
-func (l inProcess) region(ctx context.Context, n Node, id *identity.Source, log *slog.Logger) (part, error) {
+func (l inProcess) region(ctx context.Context, n Node, id *identity.Source, port network.Network, log *slog.Logger) (part, error) {
 	g := l.f.plan.Generations[n.Region]
 	return region.New(ctx, region.Config{
-		Fleet: Fleet, Region: n.Region, Node: n.Name, Locality: string(n.Region),
+		Fleet: Fleet, Region: n.Region, Node: n.Name, Locality: string(n.Where()),
 		Generation: quic.Generation{Number: g.Number, Bits: g.Bits},
 		Data:       l.f.paths.node(n), Identity: id,
 		Gossip: n.Gossip, Seeds: l.f.plan.Seeds(n), GRPC: n.GRPC,
 		Socket: l.f.paths.socketOf(n), Admin: n.Admin,
 		Gateway: n.Gateway, Globals: l.f.plan.GlobalAddresses(),
-		Durability: sqlite.Fsync,
-		Control:    filepath.Join(l.f.paths.node(n), "control.toml"),
-		Logger:     log, Registry: prometheus.NewRegistry(), Version: l.f.cfg.Version,
+		Durability: sqlite.Fsync, Network: port,
+		Control: filepath.Join(l.f.paths.node(n), "control.toml"),
+		Logger:  log, Registry: prometheus.NewRegistry(), Version: l.f.cfg.Version,
 	})
 }
 
-func (l inProcess) global(ctx context.Context, n Node, id *identity.Source, log *slog.Logger) (part, error) {
+func (l inProcess) global(ctx context.Context, n Node, id *identity.Source, port network.Network, log *slog.Logger) (part, error) {
 	return global.New(ctx, global.Config{
 		Fleet: Fleet, Node: n.Name,
 		Data: l.f.paths.node(n), Identity: id,
 		Gossip: n.Gossip, Seeds: l.f.plan.Seeds(n), GRPC: n.GRPC, Admin: n.Admin,
 		Control:    filepath.Join(l.f.paths.node(n), "control.toml"),
-		Durability: sqlite.Fsync, BrakeObserve: !l.f.cfg.Enforce,
+		Durability: sqlite.Fsync, BrakeObserve: !l.f.cfg.Enforce, Network: port,
 		Logger: log, Registry: prometheus.NewRegistry(), Version: l.f.cfg.Version,
 	})
 }
 
-func (l inProcess) router(ctx context.Context, n Node, id *identity.Source, log *slog.Logger) (part, error) {
+func (l inProcess) router(ctx context.Context, n Node, id *identity.Source, port network.Network, log *slog.Logger) (part, error) {
 	return router.New(ctx, router.Config{
 		Fleet: Fleet, Node: n.Name,
 		Data: l.f.paths.node(n), Identity: id,
-		GRPC: n.GRPC, Admin: n.Admin, Globals: l.f.plan.GlobalAddresses(),
+		GRPC: n.GRPC, Admin: n.Admin, Globals: l.f.plan.GlobalAddresses(), Network: port,
 		Control: filepath.Join(l.f.paths.node(n), "control.toml"),
 		Logger:  log, Registry: prometheus.NewRegistry(), Version: l.f.cfg.Version,
 	})

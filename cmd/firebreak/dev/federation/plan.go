@@ -47,6 +47,29 @@ type Spec struct {
 	Workers int            `json:"workers"` // of each region
 	Globals int            `json:"globals"`
 	Routers int            `json:"routers"`
+
+	// Sites are set in a flat federation only: its one region has the workers
+	// of all of them, named as they would be in regions of their own.
+	Sites []fleet.Region `json:"sites,omitempty"`
+}
+
+// FlatRegion is the name of the one region of a flat federation.
+const FlatRegion fleet.Region = "flat"
+
+// Flat returns the same federation as one region.
+func (s Spec) Flat() Spec {
+	s.Sites, s.Regions = s.Regions, []fleet.Region{FlatRegion}
+	s.Workers *= len(s.Sites)
+	return s
+}
+
+// Where lists the sites of workers: the regions, or what they would be in a
+// flat federation.
+func (s Spec) Where() []fleet.Region {
+	if len(s.Sites) > 0 {
+		return s.Sites
+	}
+	return s.Regions
 }
 
 // Check reports every problem at once.
@@ -82,6 +105,7 @@ type Node struct {
 	Role    Role         `json:"role"`
 	Region  fleet.Region `json:"region,omitempty"` // of region nodes only
 	Name    fleet.Worker `json:"name"`
+	Site    fleet.Region `json:"site,omitempty"` // of the nodes of a flat region
 	Gateway bool         `json:"gateway,omitempty"`
 	Gossip  string       `json:"gossip,omitempty"` // UDP; routers have none
 	GRPC    string       `json:"grpc"`
@@ -95,6 +119,14 @@ func (n Node) String() string {
 		return string(n.Region) + "/" + string(n.Name)
 	}
 	return string(n.Role) + "/" + string(n.Name)
+}
+
+// Where is the node's site: its region, but in a flat federation.
+func (n Node) Where() fleet.Region {
+	if n.Site != "" {
+		return n.Site
+	}
+	return n.Region
 }
 
 // Place is where a region node's machines are.
@@ -136,9 +168,7 @@ func NewPlan(s Spec) (Plan, error) {
 			return Plan{}, fmt.Errorf("generation of region %s: %w", r, err)
 		}
 		p.Generations[r] = presence.Generation{Number: 1, Bits: binary.BigEndian.Uint64(bits[:])}
-		for i := range s.Workers {
-			workers = append(workers, Node{Role: Region, Region: r, Name: name(string(r), i), Gateway: i < gatewaysPerRegion})
-		}
+		workers = append(workers, s.workers(r)...)
 	}
 	slices.SortFunc(workers, func(a, b Node) int { return a.Place().Compare(b.Place()) })
 	p.Nodes = append(p.Nodes, workers...)
@@ -146,6 +176,23 @@ func NewPlan(s Spec) (Plan, error) {
 		p.Nodes = append(p.Nodes, Node{Role: Router, Name: name("router", i)})
 	}
 	return p, nil
+}
+
+// workers names the nodes of a region.
+func (s Spec) workers(r fleet.Region) []Node {
+	var out []Node
+	if len(s.Sites) == 0 {
+		for i := range s.Workers {
+			out = append(out, Node{Role: Region, Region: r, Name: name(string(r), i), Gateway: i < gatewaysPerRegion})
+		}
+		return out
+	}
+	for _, site := range s.Sites {
+		for i := range s.Workers / len(s.Sites) {
+			out = append(out, Node{Role: Region, Region: r, Site: site, Name: name(string(site), i), Gateway: len(out) < gatewaysPerRegion})
+		}
+	}
+	return out
 }
 
 func name(prefix string, i int) fleet.Worker { return fleet.Worker(fmt.Sprintf("%s-%d", prefix, i+1)) }
@@ -158,6 +205,11 @@ func (p Plan) Of(role Role) []Node {
 // In returns the nodes of a region.
 func (p Plan) In(r fleet.Region) []Node {
 	return slices.DeleteFunc(p.Of(Region), func(n Node) bool { return n.Region != r })
+}
+
+// At returns the nodes of a site.
+func (p Plan) At(site fleet.Region) []Node {
+	return slices.DeleteFunc(p.Of(Region), func(n Node) bool { return n.Where() != site })
 }
 
 // Places returns the workers in the order of placement.

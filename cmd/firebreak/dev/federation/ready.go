@@ -35,6 +35,9 @@ func (f *Federation) until(ctx context.Context, ok func(context.Context) error) 
 		for _, r := range f.started() {
 			select {
 			case <-r.ended:
+				if r.asked.Load() {
+					continue
+				}
 				return fmt.Errorf("node %v ended: %w", r.node, r.err)
 			default:
 			}
@@ -74,10 +77,13 @@ func (f *Federation) addRegions(ctx context.Context) error {
 }
 
 // waitReady returns when every node says that it is ready.
-func (f *Federation) waitReady(ctx context.Context) error {
+func (f *Federation) waitReady(ctx context.Context) error { return f.WaitReady(ctx, f.plan.Nodes) }
+
+// WaitReady returns when these nodes say that they are ready.
+func (f *Federation) WaitReady(ctx context.Context, nodes []Node) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, errTooLong)
 	defer cancel()
-	for _, n := range f.plan.Nodes {
+	for _, n := range nodes {
 		if err := f.until(ctx, func(ctx context.Context) error { return f.Ready(ctx, n) }); err != nil {
 			return fmt.Errorf("node %v is not ready: %w", n, err)
 		}
