@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Key is a primary key in the order-preserving encoding of EncodeKey, so that
@@ -49,7 +50,7 @@ func appendOrdered(b []byte, v Value) ([]byte, error) {
 
 // Columns decodes k.
 func (k Key) Columns() ([]Value, error) {
-	var out []Value
+	out := make([]Value, 0, 4)
 	for b := string(k); len(b) > 0; {
 		v, rest, err := readOrdered(b)
 		if err != nil {
@@ -85,9 +86,11 @@ func readOrdered(b string) (Value, string, error) {
 		if len(b) < 8 {
 			return Value{}, "", fmt.Errorf("key: %w", errTruncated)
 		}
-		u := binary.BigEndian.Uint64([]byte(b[:8]))
-		return Value{Type: Integer, Int: int64(u ^ (1 << 63))}, b[8:], nil
+		return Value{Type: Integer, Int: int64(beUint64(b) ^ (1 << 63))}, b[8:], nil
 	case Text, Blob:
+		if end := strings.IndexByte(b, 0); end >= 0 && end+1 < len(b) && b[end+1] == 1 {
+			return Value{Type: t, Data: b[:end]}, b[end+2:], nil // without a zero byte
+		}
 		var data []byte
 		for i := 0; i+1 < len(b); i++ {
 			if b[i] != 0 {

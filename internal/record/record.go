@@ -10,7 +10,7 @@
 package record
 
 import (
-	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -96,8 +96,11 @@ func StampOrder(t hlc.Timestamp) string {
 // rank columns, node, boot, bits, version. Numbers are 8 bytes big endian, the
 // node is encoded as in a key.
 func (r Record) Rank(p Point) Rank {
+	return Rank(r.appendRank(make([]byte, 0, 64), p))
+}
+
+func (r Record) appendRank(b []byte, p Point) []byte {
 	w := p.Writer
-	b := make([]byte, 0, 64)
 	if r.Kind != Owned {
 		b = append(b, r.Order...)
 		b, _ = appendOrdered(b, Value{Type: Text, Data: string(w.Node)})
@@ -107,7 +110,7 @@ func (r Record) Rank(p Point) Rank {
 	if r.Kind != Shared {
 		b = binary.BigEndian.AppendUint64(b, uint64(p.Version))
 	}
-	return Rank(b)
+	return b
 }
 
 // Wins reports whether a record of rank offered replaces one of rank held.
@@ -145,8 +148,7 @@ func (r Record) Check() error {
 			return fmt.Errorf("rank columns: %w", err)
 		}
 	}
-	_, err := DecodeCells(r.Cells)
-	return err
+	return EachCell(string(r.Cells), func(Cell) {})
 }
 
 // Cell is one column's value. Key columns are in the key and are no cells.
@@ -159,10 +161,15 @@ type Cell struct {
 // (8 bytes big endian) and its value, by column id ascending. The caller has
 // left out the cells that equal their column's absent value. It sorts cells.
 func EncodeCells(cells []Cell) []byte {
-	slices.SortFunc(cells, func(a, b Cell) int {
-		return bytes.Compare(binary.BigEndian.AppendUint64(nil, uint64(a.Column)), binary.BigEndian.AppendUint64(nil, uint64(b.Column)))
-	})
-	var out []byte
+	slices.SortFunc(cells, func(a, b Cell) int { return cmp.Compare(a.Column, b.Column) })
+	size := 0
+	for _, c := range cells {
+		size += 8 + 1 + max(8, binary.MaxVarintLen32+len(c.Value.Data))
+	}
+	if size == 0 {
+		return nil
+	}
+	out := make([]byte, 0, size)
 	for _, c := range cells {
 		out = binary.BigEndian.AppendUint64(out, uint64(c.Column))
 		out = AppendValue(out, c.Value)
@@ -174,21 +181,32 @@ func EncodeCells(cells []Cell) []byte {
 // EncodeCells makes is an error.
 func DecodeCells(b []byte) ([]Cell, error) {
 	var out []Cell
-	for len(b) > 0 {
-		if len(b) < 8 {
-			return nil, fmt.Errorf("cells: %w", errTruncated)
-		}
-		id := ColumnID(binary.BigEndian.Uint64(b))
-		if n := len(out); n > 0 && id <= out[n-1].Column {
-			return nil, errors.New("cells: column ids do not ascend")
-		}
-		v, rest, err := ReadValue(b[8:])
-		if err != nil {
-			return nil, fmt.Errorf("cells: %w", err)
-		}
-		out, b = append(out, Cell{id, v}), rest
+	err := EachCell(string(b), func(c Cell) { out = append(out, c) })
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
+}
+
+// EachCell is DecodeCells without a slice: the cells share the memory of s.
+func EachCell(b string, fn func(Cell)) error {
+	var last ColumnID
+	for first := true; len(b) > 0; first = false {
+		if len(b) < 8 {
+			return fmt.Errorf("cells: %w", errTruncated)
+		}
+		id := ColumnID(beUint64(b))
+		if !first && id <= last {
+			return errors.New("cells: column ids do not ascend")
+		}
+		v, rest, err := readValue(b[8:])
+		if err != nil {
+			return fmt.Errorf("cells: %w", err)
+		}
+		fn(Cell{id, v})
+		last, b = id, rest
+	}
+	return nil
 }
 
 // Hash is the content hash of one record.
@@ -199,8 +217,8 @@ func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
 // Hasher makes content hashes of one cluster. Not safe for concurrent use.
 type Hasher struct {
-	h   *blake3.Hasher
-	buf []byte
+	h         *blake3.Hasher
+	buf, rank []byte
 }
 
 // NewHasher returns the hasher of a cluster: cluster is "global" or
@@ -218,7 +236,7 @@ func NewHasher(fleet, cluster string) *Hasher {
 // key and rank (each with an unsigned varint length before it), one byte that
 // is 1 for a tombstone, and the canonical cells.
 func (s *Hasher) Hash(r Record, p Point) Hash {
-	rank := r.Rank(p)
+	rank := r.appendRank(s.rank[:0], p)
 	b := binary.BigEndian.AppendUint64(s.buf[:0], uint64(r.Table))
 	b = append(binary.AppendUvarint(b, uint64(len(r.Key))), r.Key...)
 	b = append(binary.AppendUvarint(b, uint64(len(rank))), rank...)
@@ -228,11 +246,11 @@ func (s *Hasher) Hash(r Record, p Point) Hash {
 		b = append(b, 0)
 	}
 	b = append(b, r.Cells...)
-	s.buf = b
+	s.buf, s.rank = b, rank
 	s.h.Reset()
 	_, _ = s.h.Write(b)
-	var sum [32]byte
-	return Hash(s.h.Sum(sum[:0])[:16])
+	s.buf = s.h.Sum(b[:0])
+	return Hash(s.buf[:16])
 }
 
 // Fingerprint is a sum of content hashes mod 2^128: equal sets of records have

@@ -118,8 +118,16 @@ func AppendValue(b []byte, v Value) []byte {
 
 // ReadValue reads one canonical value and returns what follows it.
 func ReadValue(b []byte) (Value, []byte, error) {
+	return readValue(b)
+}
+
+// CutValue is ReadValue of a string: the value shares its memory.
+func CutValue(s string) (Value, string, error) { return readValue(s) }
+
+func readValue[B []byte | string](b B) (Value, B, error) {
+	var none B
 	if len(b) == 0 {
-		return Value{}, nil, fmt.Errorf("value: %w", errTruncated)
+		return Value{}, none, fmt.Errorf("value: %w", errTruncated)
 	}
 	t := Type(b[0])
 	b = b[1:]
@@ -128,36 +136,51 @@ func ReadValue(b []byte) (Value, []byte, error) {
 		return Value{}, b, nil
 	case Integer, Real:
 		if len(b) < 8 {
-			return Value{}, nil, fmt.Errorf("value: %w", errTruncated)
+			return Value{}, none, fmt.Errorf("value: %w", errTruncated)
 		}
-		u := binary.BigEndian.Uint64(b)
+		u := beUint64(b)
 		if t == Integer {
 			return Value{Type: Integer, Int: int64(u)}, b[8:], nil
 		}
 		f := math.Float64frombits(u)
 		if math.IsNaN(f) {
-			return Value{}, nil, errors.New("value: NaN is stored as NULL")
+			return Value{}, none, errors.New("value: NaN is stored as NULL")
 		}
 		return Value{Type: Real, Real: f}, b[8:], nil
 	case Text, Blob:
 		n, rest, err := readUvarint(b)
 		if err != nil || n > uint64(len(rest)) {
-			return Value{}, nil, fmt.Errorf("value: %w", errTruncated)
+			return Value{}, none, fmt.Errorf("value: %w", errTruncated)
 		}
 		return Value{Type: t, Data: string(rest[:n])}, rest[n:], nil
 	}
-	return Value{}, nil, fmt.Errorf("value: unknown type %d", t)
+	return Value{}, none, fmt.Errorf("value: unknown type %d", t)
+}
+
+// beUint64 reads 8 bytes big endian, of which there are enough.
+func beUint64[B []byte | string](b B) uint64 {
+	_ = b[7]
+	return uint64(b[7]) | uint64(b[6])<<8 | uint64(b[5])<<16 | uint64(b[4])<<24 |
+		uint64(b[3])<<32 | uint64(b[2])<<40 | uint64(b[1])<<48 | uint64(b[0])<<56
 }
 
 // readUvarint reads a varint in its shortest form only, so that an encoding
 // is the only one of its value.
-func readUvarint(b []byte) (uint64, []byte, error) {
-	n, size := binary.Uvarint(b)
-	if size <= 0 {
-		return 0, nil, errTruncated
+func readUvarint[B []byte | string](b B) (uint64, B, error) {
+	var n uint64
+	for i := 0; i < len(b) && i < binary.MaxVarintLen64; i++ {
+		c := b[i]
+		if i == binary.MaxVarintLen64-1 && c > 1 {
+			break // over 64 bits
+		}
+		n |= uint64(c&0x7f) << (7 * i)
+		if c >= 0x80 {
+			continue
+		}
+		if c == 0 && i > 0 {
+			return 0, b[:0], errors.New("varint is not in its shortest form")
+		}
+		return n, b[i+1:], nil
 	}
-	if size > 1 && b[size-1] == 0 {
-		return 0, nil, errors.New("varint is not in its shortest form")
-	}
-	return n, b[size:], nil
+	return 0, b[:0], errTruncated
 }
