@@ -257,7 +257,11 @@ func (m *Mesh) refuse(conn *quicgo.Conn, err error, by string) error {
 // logRefusal logs what ended a handshake, but for what is normal.
 func (m *Mesh) logRefusal(addr string, err error) {
 	refused, ok := errors.AsType[*RefusedError](err)
+	stranger, strange := errors.AsType[*identity.RefusedError](err)
 	switch {
+	case strange && m.refusals.Allow():
+		m.log.Warn("connection to peer refused", "peer", addr, "reason", stranger.Error(), "code", "certificate", "by_peer", false)
+	case strange:
 	case !ok:
 		m.log.Info("no connection to peer", "peer", addr, "err", err)
 	case refused.Code == closeExtra, refused.Code == closeSelf, refused.Code == closeBye, refused.Code == closeLeaving, refused.Code == closeRotate:

@@ -107,7 +107,7 @@ func listen(cfg Config, t tuning) (*Mesh, error) {
 		bell:     make(chan struct{}, 1), wake: make(chan struct{}, 1), renewed: make(chan struct{}, 1),
 		fatal: make(chan error, 1),
 		peers: make(map[record.Node]*peer), changed: make(map[record.Node]bool),
-		own: map[netip.AddrPort]bool{advertised: true},
+		own: map[netip.AddrPort]bool{},
 	}
 	m.transport = newTransport(m)
 	m.leaveAs.Store(int32(mesh.Restarting))

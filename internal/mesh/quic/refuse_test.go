@@ -225,7 +225,17 @@ func TestClustersNeverMergeThroughASeedOfAnother(t *testing.T) {
 	g := l.node(t, reseeded)
 	waitLine(t, log, "node=w1", "refused", "by_peer=true", "generation 2-0000000000000008, not 1-0000000000000007")
 	waitLine(t, log, "node=w0", "refused", "by_peer=false", "generation 2-0000000000000008")
-	for _, n := range []*meshtest.Node{a, x, g} {
+	ca, err := identity.NewAuthority("emca", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := l.config(t, "w2", 10, 1)
+	foreign.Fleet, foreign.Seeds = "emca", ams.Seeds
+	l.ca = ca
+	foreign.Identity = l.source(t, identity.ID{Fleet: "emca", Role: identity.Node, Region: "iad", Name: "w2"})
+	o := l.node(t, foreign)
+	waitLine(t, log, "level=WARN", "node=w2", "refused", "spiffe://acme/region/iad/node/w0", "not of our authority")
+	for _, n := range []*meshtest.Node{a, x, g, o} {
 		if peers := n.Peers(); len(peers) != 0 {
 			t.Errorf("%s has peers %+v", n.Name, peers)
 		}
@@ -268,7 +278,9 @@ func TestASeedThatIsTheNodeItselfIsSkipped(t *testing.T) {
 	cfg.Conn, cfg.Advertise = socket, fmt.Sprintf("127.0.0.1:%d", socket.LocalAddr().(*net.UDPAddr).Port)
 	cfg.Seeds = []string{cfg.Advertise, strings.Replace(cfg.Advertise, "127.0.0.1", "127.0.0.2", 1)} // an alias of itself
 	n := l.node(t, cfg)
+	waitLine(t, log, "this node itself", cfg.Advertise)
 	waitLine(t, log, "this node itself", "127.0.0.2")
+	waitLine(t, log, "no seed or known peer could be joined yet")
 	if err := n.Stop(); err != nil || len(n.Peers()) != 0 {
 		t.Errorf("peers %+v, end %v", n.Peers(), err)
 	}

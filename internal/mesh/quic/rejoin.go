@@ -38,7 +38,7 @@ func (m *Mesh) rejoin(ctx context.Context, ml *memberlist.Memberlist, known map[
 		}
 		tries.Wait()
 		m.embrace(ml)
-		if alone && m.alone() && len(m.cfg.Seeds) > 0 && len(addrs) > 0 {
+		if alone && m.alone() && len(m.cfg.Seeds) > 0 {
 			m.log.Warn("no seed or known peer could be joined yet", "tried", len(addrs))
 		}
 		d := m.tuning.rejoin/2 + rand.N(m.tuning.rejoin/2)
