@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"regexp"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -147,9 +148,13 @@ func read(path string) ([]byte, error) {
 	return data, err
 }
 
+// dashed are the switches as people say and runbooks write them; replaced, every
+// line and column stays where it is.
+var dashed = regexp.MustCompile(`(?m)^([ \t]*(?:freeze|deny))-((?:egress|node)[ \t]*=)`)
+
 func parse(path string, data []byte) (Switches, error) {
 	var s Switches
-	if err := configfile.Decode(path, data, &s); err != nil {
+	if err := configfile.Decode(path, dashed.ReplaceAll(data, []byte("${1}_$2")), &s); err != nil {
 		return Switches{}, err
 	}
 	for _, n := range s.DenyNode {

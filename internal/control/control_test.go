@@ -51,6 +51,11 @@ func TestSwitchesFollowTheFile(t *testing.T) {
 		if !c.FreezeEgress() || !c.DenyNode("w1") || c.DenyNode("w2") {
 			t.Errorf("after a change: %+v", c.State())
 		}
+		write(t, path, "# an incident\nfreeze-egress=true\n  deny-node = [\"w-2\"]\n")
+		settle()
+		if !c.FreezeEgress() || !c.DenyNode("w-2") || c.DenyNode("w1") {
+			t.Errorf("with keys that have a dash: %+v", c.State())
+		}
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}

@@ -201,6 +201,7 @@ Certificates are read again when their files change; so is the control file. Eve
 
 The kill switches of one process, in the file that ` + "`control`" + ` names. It is looked at every second. A change that cannot be
 read leaves the switches as they were and is shown by ` + "`AdminService.Switches`" + `; without a file every switch is off.
+A key may be written with a dash, as "freeze-egress".
 
 | key | value | meaning |
 |---|---|---|
