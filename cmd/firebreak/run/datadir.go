@@ -3,11 +3,15 @@ package run
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
+
+	"github.com/firebreak-dev/firebreak/internal/identity"
 )
 
 // lockFile is held by the one process of a data directory. Its content names
@@ -55,6 +59,41 @@ func holder(f *os.File) string {
 		return " (process " + pid + ")"
 	}
 	return ""
+}
+
+// ownerFile says whose the data directory is, so that no other role, node,
+// region or fleet takes it, whatever files it would look for there.
+const ownerFile = "owner"
+
+// owner is the line of an owner file. A region's node may become a gateway.
+func owner(id identity.ID) string {
+	cluster := id.Role.String()
+	if id.Region != "" {
+		cluster = "region " + id.Region
+	}
+	return fmt.Sprintf("fleet %s, %s, node %s", id.Fleet, cluster, id.Name)
+}
+
+// checkOwner refuses a directory that is another's.
+func checkOwner(dir string, id identity.ID) error {
+	b, err := os.ReadFile(filepath.Join(dir, ownerFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return explain(dir, err)
+	}
+	if had := strings.TrimSpace(string(b)); had != owner(id) {
+		return fmt.Errorf("data directory %s is of %s; this is %s: give each process a directory of its own", dir, had, owner(id))
+	}
+	return nil
+}
+
+// writeOwner marks a directory that this process has opened.
+func writeOwner(dir string, id identity.ID) error {
+	if err := renameio.WriteFile(filepath.Join(dir, ownerFile), []byte(owner(id)+"\n"), 0o640); err != nil {
+		return explain(dir, err)
+	}
+	return nil
 }
 
 // explain says what an error of the data directory means.

@@ -22,6 +22,7 @@ import (
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/identity"
+	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 )
 
 // Command returns `firebreak run`.
@@ -32,8 +33,9 @@ func Command(version string) *cobra.Command {
 		Short: "Play a role until told to stop",
 		Long: `Play a role until told to stop by SIGTERM or SIGINT; then drain and exit 0.
 
-Exit codes: 2 the configuration or certificate is no good; 70 a loop made no
-progress, and the supervisor should start the process again; 1 anything else.`,
+Exit codes: 2 the configuration or certificate is no good, or the data directory
+is another node's; 70 a loop made no progress, and the supervisor should start
+the process again; 1 anything else.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			r, err := config.ParseRole(role)
@@ -85,8 +87,16 @@ func run(ctx context.Context, f config.File, version string, logs io.Writer) err
 		return err
 	}
 	defer unlock()
+	if err := checkOwner(s.Data, s.identity.ID()); err != nil {
+		return exit.With(exit.Usage, err)
+	}
 	n, err := open(ctx, f, s)
-	if err != nil {
+	if errors.Is(err, sqlite.ErrForeign) {
+		return exit.With(exit.Usage, err)
+	} else if err != nil {
+		return err
+	}
+	if err := writeOwner(s.Data, s.identity.ID()); err != nil {
 		return err
 	}
 	return serve(ctx, n, s)

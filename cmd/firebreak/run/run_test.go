@@ -157,6 +157,37 @@ func TestSupervisorIsToldOfStartLifeAndStop(t *testing.T) {
 	}
 }
 
+func TestADirectoryOfAnotherNodeRoleOrFleetIsRefused(t *testing.T) {
+	h, s := newHost(t), newSupervisor(t)
+	data := filepath.Join(h.dir, "data")
+	file := h.router(routerID, data, "127.0.0.1:0")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); play(ctx, "--role", "router", "-c", file) }()
+	s.expect("READY=1")
+	cancel()
+	<-done
+	other := routerID
+	other.Name = "r2"
+	file = h.router(other, data, "127.0.0.1:0")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.write(filepath.Base(file), strings.Replace(string(text), `node = "r1"`, `node = "r2"`, 1))
+	code, l := play(t.Context(), "--role", "router", "-c", file)
+	if code != 2 || !strings.Contains(l.String(), "is of fleet acme, router, node r1; this is fleet acme, router, node r2") {
+		t.Errorf("exit %d:\n%v", code, l)
+	}
+	if err := os.WriteFile(filepath.Join(data, "owner"), []byte("fleet acme, region iad, node r1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, l = play(t.Context(), "--role", "router", "-c", h.router(routerID, data, "127.0.0.1:0"))
+	if code != 2 || !strings.Contains(l.String(), "is of fleet acme, region iad, node r1") {
+		t.Errorf("exit %d:\n%v", code, l)
+	}
+}
+
 func TestSecondProcessOfADataDirectoryIsRefused(t *testing.T) {
 	h, s := newHost(t), newSupervisor(t)
 	file := h.router(routerID, filepath.Join(h.dir, "data"), "127.0.0.1:0")
