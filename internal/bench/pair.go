@@ -25,6 +25,7 @@ type Pair struct {
 	Baseline Side // its Do may be nil
 	Multiple int  // operations come in such numbers; zero means 1
 	Most     int  // operations of a block; zero means as many as fill it
+	Patience int  // rounds at most, quiet or not; zero means 14
 	Measures []Measure
 }
 
@@ -68,6 +69,9 @@ func (b *Bencher) Compare(ctx context.Context, p Pair) error {
 
 func (p Pair) withDefaults(r *Runner) Pair {
 	p.Multiple = max(1, p.Multiple)
+	if p.Patience == 0 {
+		p.Patience = maxPairs
+	}
 	if plant, do := r.cfg.Plant, p.Subject.Do; plant > 0 {
 		p.Subject.Do = func(ctx context.Context, ops int) (Values, error) {
 			v, err := do(ctx, ops)
@@ -90,7 +94,7 @@ func (p Pair) run(ctx context.Context, r *Runner) ([]round, error) {
 		return nil, err
 	}
 	var rounds []round
-	for len(rounds) < maxPairs && (len(rounds) < wantPairs || len(quiet(rounds)) < wantPairs) {
+	for len(rounds) < p.Patience && (len(rounds) < wantPairs || len(quiet(rounds)) < wantPairs) {
 		var one round
 		var err error
 		if len(rounds)%2 == 0 {

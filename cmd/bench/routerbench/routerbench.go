@@ -36,7 +36,8 @@ func Benches() []bench.Bench {
 
 const (
 	question = "SELECT count(*) AS n FROM fleet_current"
-	hundred  = 100 // operations of a block that is offered at a rate
+	aBlock   = askRate // operations of a block that is offered at a rate: a second of them
+	hundred  = 100     // questions that are counted, not timed
 )
 
 // federation is a router before some regions.
@@ -171,7 +172,7 @@ func offered(rate float64, do func(context.Context) error) func(context.Context,
 	return func(ctx context.Context, ops int) (bench.Values, error) {
 		var took times
 		r, err := load.Run(ctx, load.Config{
-			Rate: rate, Duration: time.Duration(float64(ops) / rate * float64(time.Second)), Workers: 512,
+			Rate: rate, Count: uint64(ops), Workers: 512,
 			Each: func(latency time.Duration, _ error) { took.add(latency) },
 		}, func(ctx context.Context, _ uint64, _ time.Time) error { return do(ctx) })
 		if err == nil {

@@ -16,6 +16,7 @@ import (
 type Config struct {
 	Rate     float64       // operations per second; required
 	Duration time.Duration // of arrivals; zero means until the context ends
+	Count    uint64        // operations, however late; zero means as many as are due
 	Workers  int           // operations at once; zero means 64. Beyond it they wait, and are late
 	// Each tells of every operation when it has ended, from one goroutine at a
 	// time; may be nil.
@@ -100,7 +101,7 @@ func offer(ctx context.Context, cfg Config, start time.Time, turns chan<- turn) 
 	}
 	for i := uint64(0); ; i++ {
 		at := time.Duration(float64(i) / cfg.Rate * float64(time.Second))
-		if cfg.Duration > 0 && at >= cfg.Duration {
+		if cfg.Duration > 0 && at >= cfg.Duration || cfg.Count > 0 && i >= cfg.Count {
 			return i, 0
 		}
 		due := start.Add(at)

@@ -87,6 +87,18 @@ func TestWhatCouldNotBeBegunIsCounted(t *testing.T) {
 	})
 }
 
+func TestACountIsDoneHoweverLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, err := load.Run(t.Context(), load.Config{Rate: 100, Count: 50, Workers: 1}, func(context.Context, uint64, time.Time) error {
+			time.Sleep(100 * time.Millisecond)
+			return nil
+		})
+		if err != nil || r.Sent != 50 || r.Unsent != 0 || r.Latency.Max() < 4*time.Second {
+			t.Errorf("%v: %d sent, %d not, longest %v", err, r.Sent, r.Unsent, r.Latency.Max())
+		}
+	})
+}
+
 func TestFailuresAreCountedApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("broken")
