@@ -34,6 +34,10 @@ type Config struct {
 	Routers map[fleet.Worker]routerv1.RouterServiceClient
 	Catalog *catalog.Client // run by the caller
 	Apps    []fleet.App     // to watch on routers and in the catalog
+
+	// Row is told every row of the table of machines that shows at a node of a
+	// region. Content differs for every version of a row. Nil for nobody.
+	Row func(at truth.Place, owner fleet.Worker, id fleet.MachineID, content uint64)
 }
 
 func atRegion(p truth.Place) propagation.Observer {

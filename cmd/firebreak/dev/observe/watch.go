@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/zeebo/xxh3"
+
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/daemon"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/truth"
@@ -43,7 +45,11 @@ func (w *Watches) region(ctx context.Context, o propagation.Observer, c regionv1
 			w.synced(o)
 		}
 		if row := ev.GetRow(); row != nil {
-			if worker, id, number := parseRow(row); number > 0 {
+			worker, id, number := parseRow(row)
+			if w.cfg.Row != nil {
+				w.cfg.Row(truth.Place{Region: o.Region, Worker: o.Node}, worker, id, contentOf(row))
+			}
+			if number > 0 {
 				w.cfg.Tracker.Seen(o, truth.Place{Region: o.Region, Worker: worker}, id, number, time.Now())
 			}
 		}
@@ -67,6 +73,16 @@ func parseRow(row *regionv1.WatchRow) (worker fleet.Worker, id fleet.MachineID, 
 		return textOf(row.Row.Values[i])
 	}
 	return fleet.Worker(text("worker")), fleet.MachineID(text("id")), daemon.Number(text("metadata"))
+}
+
+// contentOf tells versions of a row apart.
+func contentOf(row *regionv1.WatchRow) uint64 {
+	h := xxh3.New()
+	for _, v := range row.GetRow().GetValues() {
+		_, _ = h.WriteString(v.String()) // a hash takes everything
+		_, _ = h.WriteString("\n")
+	}
+	return h.Sum64()
 }
 
 func textOf(v *clusterv1.Value) string { return string(v.GetText()) }
