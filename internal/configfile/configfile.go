@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -60,18 +61,26 @@ func sortProblems(ps Problems) {
 // Read reads file and decodes it into the struct that into points at. An error
 // of the text is Problems.
 func Read(file string, into any) ([]byte, error) {
-	info, err := os.Stat(file)
-	switch {
-	case err != nil:
-		return nil, err
-	case info.Size() > MaxSize:
-		return nil, fmt.Errorf("%s: %d bytes are over the limit of %d", file, info.Size(), MaxSize)
-	}
-	data, err := os.ReadFile(file)
+	data, err := Content(file)
 	if err != nil {
 		return nil, err
 	}
 	return data, Decode(file, data, into)
+}
+
+// Content returns what is in file, which may be a pipe or a device, up to
+// MaxSize.
+func Content(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	if err == nil && len(data) > MaxSize {
+		err = fmt.Errorf("%s: over the limit of %d bytes", file, MaxSize)
+	}
+	return data, err
 }
 
 // Decode decodes data, which is called file in errors, into the struct that

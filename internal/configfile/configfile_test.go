@@ -57,8 +57,10 @@ func TestReadRefusesAHugeFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	var s sample
-	if _, err := configfile.Read(file, &s); err == nil || !strings.Contains(err.Error(), "over the limit") {
-		t.Errorf("Read: %v", err)
+	for _, huge := range []string{file, "/dev/zero"} {
+		if _, err := configfile.Read(huge, &s); err == nil || !strings.Contains(err.Error(), "over the limit") {
+			t.Errorf("%s: %v", huge, err)
+		}
 	}
 }
 

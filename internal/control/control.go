@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"regexp"
 	"slices"
 	"sync/atomic"
@@ -132,16 +131,7 @@ func (c *Control) State() State {
 
 // read returns the file's content, nil if there is no file.
 func read(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case info.Size() > configfile.MaxSize:
-		return nil, fmt.Errorf("%s: %d bytes are over the limit of %d", path, info.Size(), configfile.MaxSize)
-	}
-	data, err := os.ReadFile(path)
+	data, err := configfile.Content(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
