@@ -7,6 +7,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
+	"github.com/firebreak-dev/firebreak/internal/store/sqlite/native"
 )
 
 // maxTouched bounds what one transaction may touch, also if it leaves all of
@@ -17,7 +18,7 @@ const maxTouched = 100_000
 // it by the functions _fb_capture and _fb_touch of the writing connection. It
 // belongs to the writing goroutine, which runs the SQL and so the functions.
 type capture struct {
-	on      bool
+	on      native.State
 	byName  map[string]*table
 	touched map[touchKey]*touch
 }
@@ -34,14 +35,18 @@ type touch struct {
 	reset bool           // removed on the way: cells of unknown columns go too
 }
 
-func (c *capture) start() { c.on, c.touched = true, map[touchKey]*touch{} }
+func (c *capture) start() {
+	c.on.Set(true)
+	c.touched = map[touchKey]*touch{}
+}
 
 func (c *capture) stop() []*touch {
 	out := make([]*touch, 0, len(c.touched))
 	for _, t := range c.touched {
 		out = append(out, t)
 	}
-	c.on, c.touched = false, nil
+	c.on.Set(false)
+	c.touched = nil
 	slices.SortFunc(out, func(a, b *touch) int {
 		if n := strings.Compare(a.table, b.table); n != 0 {
 			return n
@@ -51,11 +56,17 @@ func (c *capture) stop() []*touch {
 	return out
 }
 
-// register makes the functions known to the connection that may write.
-func (c *capture) register(cn *conn) error {
-	if err := cn.c.RegisterFunc("_fb_capture", func() bool { return c.on }, false); err != nil {
+// register makes the functions known to the connection that may write. The
+// first is asked for every row that anybody writes, so it is no Go function.
+func (c *capture) register(cn *conn) (err error) {
+	s, err := cn.kept("SELECT 1")
+	if err != nil {
 		return err
 	}
+	if cn.state, err = native.Attach(s.n, "_fb_capture"); err != nil {
+		return err
+	}
+	c.on = cn.state
 	return cn.c.RegisterFunc("_fb_touch", c.touch, false)
 }
 

@@ -13,9 +13,10 @@ import (
 // file and nobody reads it, and a loop that writes without pause never lets
 // that happen: so from some size on it waits for the run in progress.
 const (
-	walStep   = 4 << 20  // growth from one run to the next
-	walRemote = 16 << 20 // from here on peers' records wait
-	walLocal  = 64 << 20 // from here on local writes wait too
+	walPage   = 4096 + 24 // a page with its header
+	walStep   = 4 << 20   // growth from one run to the next
+	walRemote = 16 << 20  // from here on peers' records wait
+	walLocal  = 64 << 20  // from here on local writes wait too
 )
 
 // checkpointer moves the log into the file from a connection of its own, off
@@ -50,9 +51,9 @@ func newCheckpointer(cfg Config, m *metrics) (*checkpointer, error) {
 	}, nil
 }
 
-// wrote takes note of a commit.
-func (k *checkpointer) wrote() {
-	k.dirty, k.now = true, k.size()
+// wrote takes note of a commit, after which the log has so many pages.
+func (k *checkpointer) wrote(pages int) {
+	k.dirty, k.now = true, int64(pages)*walPage
 	if k.now < k.kicked {
 		k.kicked = 0 // it has started over
 	}

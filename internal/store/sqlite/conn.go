@@ -11,6 +11,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store/sqlite/native"
 )
 
 // conn is one SQLite connection, used by one goroutine at a time. It keeps the
@@ -21,10 +22,14 @@ type conn struct {
 	c     *sqlite3.SQLiteConn
 	stmts map[string]*statement
 	guard *guard // nil for a connection that runs no statements of users
+	out   native.Out
+	args  []byte       // scratch
+	state native.State // of the connection that writes
 }
 
 type statement struct {
 	s    *sqlite3.SQLiteStmt
+	n    native.Stmt
 	busy bool // its rows are being read
 }
 
@@ -45,7 +50,10 @@ func (c *conn) close() error {
 	for _, s := range c.stmts {
 		_ = s.s.Close()
 	}
-	return c.c.Close()
+	c.out.Free()
+	err := c.c.Close()
+	c.state.Free()
+	return err
 }
 
 // script runs statements without arguments or results.
@@ -62,36 +70,66 @@ func (c *conn) prepare(sql string) (*sqlite3.SQLiteStmt, error) {
 	return s.(*sqlite3.SQLiteStmt), nil
 }
 
+// kept returns a statement that is prepared once.
+func (c *conn) kept(sql string) (*statement, error) {
+	if s := c.stmts[sql]; s != nil {
+		return s, nil
+	}
+	p, err := c.prepare(sql)
+	if err != nil {
+		return nil, err
+	}
+	n, err := native.Of(p)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	s := &statement{s: p, n: n}
+	c.stmts[sql] = s
+	return s, nil
+}
+
+// many runs a kept statement once for each of n sets of packed arguments, until
+// one fails; done is how many did not.
+func (c *conn) many(sql string, args []byte, n int) (rows native.Rows, done int, err error) {
+	s, err := c.kept(sql)
+	if err != nil {
+		return native.Rows{}, 0, err
+	}
+	if s.busy {
+		return native.Rows{}, 0, fmt.Errorf("statement is being read: %q", sql)
+	}
+	return s.n.Run(&c.out, args, n)
+}
+
 // exec runs one kept statement.
 func (c *conn) exec(sql string, args ...driver.Value) error {
-	s := c.stmts[sql]
-	if s == nil {
-		p, err := c.prepare(sql)
-		if err != nil {
-			return err
-		}
-		s = &statement{s: p}
-		c.stmts[sql] = s
-	}
-	_, err := s.s.Exec(args)
+	_, err := c.run(sql, args)
 	return err
+}
+
+func (c *conn) run(sql string, args []driver.Value) (native.Rows, error) {
+	c.args = c.args[:0]
+	for _, a := range args {
+		c.args = record.AppendValue(c.args, record.Of(a))
+	}
+	rows, _, err := c.many(sql, c.args, 1)
+	return rows, err
 }
 
 // rows runs one kept statement and calls fn for each row, which fn may keep.
 // fn may run the same statement again.
 func (c *conn) rows(ctx context.Context, sql string, args []driver.Value, fn func([]record.Value) error) error {
-	s := c.stmts[sql]
-	if s == nil || s.busy {
+	s, err := c.kept(sql)
+	if err != nil {
+		return err
+	}
+	if s.busy {
 		p, err := c.prepare(sql)
 		if err != nil {
 			return err
 		}
-		if s != nil {
-			defer p.Close()
-			return readRows(ctx, p, args, nil, fn)
-		}
-		s = &statement{s: p}
-		c.stmts[sql] = s
+		defer p.Close()
+		return readRows(ctx, p, args, nil, fn)
 	}
 	s.busy = true
 	defer func() { s.busy = false }()
@@ -100,12 +138,12 @@ func (c *conn) rows(ctx context.Context, sql string, args []driver.Value, fn fun
 
 // row runs a kept statement that gives at most one row; nil if it gives none.
 func (c *conn) row(sql string, args ...driver.Value) ([]record.Value, error) {
-	var out []record.Value
-	err := c.rows(context.Background(), sql, args, func(r []record.Value) error {
-		out = r
-		return nil
-	})
-	return out, err
+	rows, err := c.run(sql, args)
+	if err != nil {
+		return nil, err
+	}
+	row, _ := rows.Next(nil)
+	return row, nil
 }
 
 // readRows runs s. If columns is not nil it gets the column names before any

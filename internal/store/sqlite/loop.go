@@ -227,7 +227,7 @@ func (w *work) runLocal(l *localWrite) error {
 	if l.err = l.ctx.Err(); l.err != nil {
 		return nil
 	}
-	if err := w.c.script("SAVEPOINT _fb"); err != nil {
+	if err := w.c.exec("SAVEPOINT _fb"); err != nil {
 		return err
 	}
 	inner := &work{db: w.db, c: w.c, st: w.st.fork()}
@@ -247,7 +247,7 @@ func (w *work) runLocal(l *localWrite) error {
 		l.ahead = w.st.clock.Last().Wall().Sub(w.db.cfg.Now().Add(hlc.MaxAhead))
 		return w.c.script("ROLLBACK TO _fb; RELEASE _fb")
 	}
-	if err := w.c.script("RELEASE _fb"); err != nil {
+	if err := w.c.exec("RELEASE _fb"); err != nil {
 		return err
 	}
 	w.st.absorb(inner.st)
@@ -264,7 +264,7 @@ func (db *DB) transaction(synced bool, fn func(*work) error) error {
 	}
 	err := db.sync(synced)
 	if err == nil {
-		err = db.c.script("BEGIN IMMEDIATE")
+		err = db.c.exec("BEGIN IMMEDIATE")
 	}
 	if err != nil {
 		return db.broken(err)
@@ -276,7 +276,7 @@ func (db *DB) transaction(synced bool, fn func(*work) error) error {
 		err = w.flush(db.st.clock.Last())
 	}
 	if err == nil {
-		err = db.c.script("COMMIT")
+		err = db.c.exec("COMMIT")
 	}
 	if err != nil {
 		return db.broken(errors.Join(err, db.rollback()))
@@ -294,7 +294,7 @@ func (db *DB) publish() {
 	}
 	db.held.Store(db.st.withheld)
 	db.line.publish(db.st.entries, db.st.boots)
-	db.wal.wrote()
+	db.wal.wrote(db.c.state.Frames())
 	db.st.entries = nil
 }
 

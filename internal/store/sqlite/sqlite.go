@@ -136,9 +136,6 @@ func (db *DB) prepare(ctx context.Context) error {
 	}
 	db.c = c
 	db.capture = &capture{byName: db.byName}
-	if err := db.capture.register(c); err != nil {
-		return err
-	}
 	if err := checkIdentity(c, db.cfg); err != nil {
 		return err
 	}
@@ -148,6 +145,10 @@ func (db *DB) prepare(ctx context.Context) error {
 		return err
 	}
 	db.synced = true
+	// After the pragmas: one of them would take the hook on commits away.
+	if err := db.capture.register(c); err != nil {
+		return err
+	}
 	var wider []*table
 	if err := db.inTransaction(func() error {
 		wider, err = createTables(c, db.tables, db.cfg.Views)
@@ -218,13 +219,13 @@ const quickCheckMax = 32 << 20
 
 // inTransaction runs fn between BEGIN and COMMIT.
 func (db *DB) inTransaction(fn func() error) error {
-	if err := db.c.script("BEGIN IMMEDIATE"); err != nil {
+	if err := db.c.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
 	if err := fn(); err != nil {
 		return errors.Join(err, db.rollback())
 	}
-	return db.c.script("COMMIT")
+	return db.c.exec("COMMIT")
 }
 
 func (db *DB) rollback() error {

@@ -1,0 +1,34 @@
+#include <stddef.h>
+
+// What is needed of SQLite, which the driver's package links into the program.
+// The symbols are weak so that this package links by itself too.
+#define SQLITE(type) extern __attribute__((weak)) type
+typedef struct sqlite3 sqlite3;
+typedef struct sqlite3_stmt sqlite3_stmt;
+typedef struct sqlite3_value sqlite3_value;
+typedef struct sqlite3_context sqlite3_context;
+
+// native_out collects rows, or the text of an error. It grows and is reused.
+typedef struct native_out {
+	unsigned char *p;
+	size_t n, cap;
+} native_out;
+
+// native_state is what a connection shares with its owner.
+typedef struct native_state {
+	int flag;   // what the flag function returns
+	int frames; // of the log after the last commit
+} native_state;
+
+// native_run runs s once for each set of packed parameters, until one fails.
+// It returns SQLite's extended code, 0 if all went well, and says in done how
+// many did.
+int native_run(sqlite3_stmt *s, int params, const unsigned char *args, int runs, native_out *out, int *done);
+
+// native_attach gives the connection of s a function name() that returns
+// st->flag, and keeps st->frames. st must outlive the connection.
+int native_attach(sqlite3_stmt *s, const char *name, native_state *st);
+
+int native_columns(sqlite3_stmt *s);
+int native_params(sqlite3_stmt *s);
+void native_free(native_out *out);
