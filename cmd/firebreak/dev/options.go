@@ -10,11 +10,14 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/federation"
-	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/traffic"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/rate"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/devfile"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/trace"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 )
+
+// defaultRequests is what a small machine answers beside everything else.
+const defaultRequests = "50/s"
 
 // flags are the command's flags as they were given.
 type flags struct {
@@ -23,7 +26,7 @@ type flags struct {
 	seed                      uint64
 	data, report              string
 	exitAfter                 time.Duration
-	traffic, brakes           string
+	traffic, requests, brakes string
 	processes, resume         bool
 	trace, traceColumns       string
 	traceSpeed                float64
@@ -41,6 +44,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.BoolVar(&f.processes, "processes", false, "run each node as a process of its own")
 	set.StringVar(&f.brakes, "brakes", "observe", "what mass withdrawals meet: observe or enforce")
 	set.StringVar(&f.traffic, "traffic", "20/s", "invented changes, as N/s, or off")
+	set.StringVar(&f.requests, "requests", defaultRequests, "requests through the edges, as N/s, or off (default with --trace)")
 	set.StringVar(&f.trace, "trace", "", "CSV file with the churn of a fleet to replay, plain or gzip")
 	set.StringVar(&f.traceColumns, "trace-columns", "", "its columns, as id=NAME,app=NAME,create=NAME,delete=NAME")
 	set.Float64Var(&f.traceSpeed, "trace-speed", 3600, "trace seconds per second")
@@ -59,6 +63,7 @@ type options struct {
 	processes bool
 	enforce   bool
 	rate      float64 // of invented traffic, per second; zero for none
+	requests  float64 // through the edges, per second; zero for none
 	replay    *replayOptions
 	exitAfter time.Duration // zero means until asked
 	report    string        // empty means none
@@ -94,8 +99,13 @@ func (f *flags) parse(set *pflag.FlagSet) (options, error) {
 		problem("--exit-after %v: want a time above zero, as in 20s", f.exitAfter)
 	}
 	var err error
-	if o.rate, err = traffic.ParseRate(f.traffic); err != nil {
+	if o.rate, err = rate.Parse(f.traffic); err != nil {
 		problem("--traffic: %w", err)
+	}
+	if f.trace == "" || o.given["requests"] { // a replay is measured: nothing else runs beside it unasked
+		if o.requests, err = rate.Parse(f.requests); err != nil {
+			problem("--requests: %w", err)
+		}
 	}
 	if o.data == "" {
 		if o.data, err = devfile.DefaultDir(); err != nil {

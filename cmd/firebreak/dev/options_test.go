@@ -35,7 +35,7 @@ func TestDefaultsAreASmallFederation(t *testing.T) {
 	if diff := cmp.Diff(want, o.spec); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if o.rate != 20 || o.seed != 1 || o.enforce || o.processes || o.replay != nil || o.data != "/state/dev" {
+	if o.rate != 20 || o.requests != 50 || o.seed != 1 || o.enforce || o.processes || o.replay != nil || o.data != "/state/dev" {
 		t.Errorf("got %+v", o)
 	}
 }
@@ -55,13 +55,28 @@ func TestFlagsAreRead(t *testing.T) {
 	}
 }
 
+func TestAReplayRunsWithoutRequestsUnlessAsked(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want float64
+	}{
+		{[]string{"--trace", "t.csv"}, 0},
+		{[]string{"--trace", "t.csv", "--requests", "30/s"}, 30},
+		{[]string{"--requests", "off"}, 0},
+	} {
+		if o, err := parse(t, c.args...); err != nil || o.requests != c.want {
+			t.Errorf("%v: %v, %v", c.args, o.requests, err)
+		}
+	}
+}
+
 func TestBadFlagsAreRefusedTogetherWithTheirReasons(t *testing.T) {
 	for _, c := range []struct {
 		args []string
 		want []string
 	}{
-		{[]string{"--regions", "global,X", "--workers", "0", "--traffic", "fast", "--brakes", "maybe", "--exit-after", "-1s"},
-			[]string{"reserved", `"X"`, "workers: 0", `--traffic: rate "fast"`, `--brakes "maybe"`, "--exit-after -1s"}},
+		{[]string{"--regions", "global,X", "--workers", "0", "--traffic", "fast", "--requests", "x", "--brakes", "maybe", "--exit-after", "-1s"},
+			[]string{"reserved", `"X"`, "workers: 0", `--traffic: rate "fast"`, `--requests: rate "x"`, `--brakes "maybe"`, "--exit-after -1s"}},
 		{[]string{"--exit-after", "0"}, []string{"--exit-after 0s"}},
 		{[]string{"--regions", ""}, []string{"regions: want at least one"}},
 		{[]string{"--trace-until", "5", "--trace-speed", "2"}, []string{"--trace-until: want --trace FILE", "--trace-speed: want --trace FILE"}},

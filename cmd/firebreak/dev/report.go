@@ -8,6 +8,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/check"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/edge"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 )
@@ -19,6 +20,7 @@ type report struct {
 	Apps        map[fleet.App]appReport                  `json:"apps"`
 	Regions     map[fleet.Region]check.Region            `json:"regions"`
 	Propagation map[propagation.Tier]propagation.Summary `json:"propagation_ms"`
+	Edges       edge.Report                              `json:"edges"`
 	Checks      []check.Check                            `json:"checks"`
 	CPU         float64                                  `json:"cpu_s"`
 	RSS         int64                                    `json:"rss_bytes"`
@@ -35,7 +37,7 @@ type appReport struct {
 func (s *session) makeReport(result check.Result) report {
 	r := report{
 		Apps: map[fleet.App]appReport{}, Regions: result.Regions,
-		Propagation: s.tracker.Report(time.Now()), Checks: result.Checks,
+		Propagation: s.tracker.Report(time.Now()), Edges: s.tally.Report(), Checks: result.Checks,
 		Seed: s.seed, OK: result.Err() == nil, Version: s.version,
 		Duration: time.Since(s.say.start).Seconds(),
 	}

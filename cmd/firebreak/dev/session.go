@@ -13,7 +13,10 @@ import (
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/check"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/daemon"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/edge"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/federation"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/host"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/load"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/observe"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/traffic"
@@ -33,9 +36,10 @@ type session struct {
 	say     *progress
 
 	// Of tests.
-	beforeCheck func(*truth.Model) // nil for nothing
-	checkWithin time.Duration      // zero for the check's own
-	binary      string             // of the processes; empty for this one's
+	beforeCheck func(*truth.Model)              // nil for nothing
+	checkWithin time.Duration                   // zero for the check's own
+	edgeCatalog func(edge.Catalog) edge.Catalog // what an edge sees of its catalog; nil for all
+	binary      string                          // of the processes; empty for this one's
 
 	// Made by run.
 	schedule   trace.Schedule
@@ -47,6 +51,9 @@ type session struct {
 	daemons daemons
 	catalog *catalog.Client
 	watches *observe.Watches
+	hosts   host.Hosts
+	edges   edges
+	tally   *edge.Tally
 
 	reached trace.Time // where the replay is at its end
 }
@@ -61,18 +68,22 @@ func (ds daemons) Offer(ctx context.Context, worker int, changes ...daemon.Chang
 
 // work feeds the federation, which is ready, and checks it.
 func (s *session) work(ctx context.Context) error {
-	if err := s.prepare(); err != nil {
+	defer s.close()
+	if err := s.prepare(ctx); err != nil {
 		return err
 	}
 	if err := s.load(ctx); err != nil {
 		return err
 	}
+	s.edges.watch(s.apps(), s.truth.Snapshot())
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var g errgroup.Group
 	for _, d := range s.daemons {
 		g.Go(func() error { return d.Run(background) })
 	}
 	g.Go(func() error { return s.catalog.Run(background) })
+	g.Go(func() error { return s.hosts.Run(background) })
+	g.Go(func() error { return s.edges.run(background) })
 	g.Go(func() error { return s.watches.Run(background) })
 	err := s.live(ctx)
 	stop()
@@ -133,6 +144,10 @@ func (s *session) feed(ctx context.Context) error {
 		model := traffic.NewModel(s.seed, len(s.daemons), fmt.Sprintf("dev-%d", time.Now().UnixMilli()))
 		g.Go(func() error { return traffic.Invent(ctx, model, s.rate, s.daemons) })
 	}
+	if s.requests > 0 {
+		users := load.New(load.Config{Rate: s.requests, Edges: s.edges.addresses(), Fleet: s.hosts, Tally: s.tally, Seed: s.seed})
+		g.Go(func() error { return users.Run(ctx) })
+	}
 	if s.replay != nil {
 		g.Go(func() (err error) {
 			if s.reached, err = s.player().Run(ctx, s.daemons); err == nil && s.replay.until != trace.Never {
@@ -174,7 +189,7 @@ func (s *session) judge(ctx context.Context) error {
 	s.say.say("traffic has stopped; checking")
 	result := check.Run(ctx, check.Config{
 		Nodes: s.federation, Daemons: s.daemons, Truth: s.truth, Catalog: s.catalog, Apps: s.apps(),
-		Within: s.checkWithin,
+		Edges: s.edges.catalogs(), Requests: s.tally, Within: s.checkWithin,
 	})
 	for _, c := range result.Checks {
 		word := "ok"

@@ -9,6 +9,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/daemon"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/federation"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/host"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/observe"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/traffic"
@@ -22,9 +23,13 @@ import (
 )
 
 // prepare makes everything that speaks to the federation; it starts nothing.
-func (s *session) prepare() error {
+func (s *session) prepare(ctx context.Context) error {
 	s.truth = truth.New()
 	plan := s.federation.Plan()
+	var err error
+	if s.hosts, err = host.Open(ctx, plan.Places()); err != nil {
+		return err
+	}
 	cfg := observe.Config{Apps: s.apps()}
 	if err := s.clients(&cfg, plan); err != nil {
 		return err
@@ -35,13 +40,15 @@ func (s *session) prepare() error {
 	for _, n := range plan.Of(federation.Router) {
 		routers = append(routers, n.GRPC)
 	}
-	var err error
 	s.catalog, err = catalog.New(catalog.Config{Routers: routers, TLS: s.federation.EdgeTLS(), Client: "dev"})
 	if err != nil {
 		return fmt.Errorf("catalog: %w", err)
 	}
 	cfg.Catalog = s.catalog
 	s.watches = observe.New(cfg)
+	if err := s.openEdges(ctx, plan, routers); err != nil {
+		return err
+	}
 	return s.makeDaemons(plan)
 }
 
@@ -58,7 +65,7 @@ func (s *session) makeDaemons(plan federation.Plan) error {
 			return err
 		}
 		s.daemons = append(s.daemons, daemon.New(daemon.Config{
-			Place: p, Client: client, Truth: s.truth, Tracker: s.tracker,
+			Place: p, Client: client, Host: s.hosts[p], Truth: s.truth, Tracker: s.tracker,
 			Numbers: numbers, Progress: s.say.say, Seed: s.seed + uint64(i),
 		}))
 	}
@@ -137,6 +144,7 @@ func (s *session) sayReady() {
 		bin + " where " + string(app),
 		bin + " watch " + string(app),
 		bin + ` query "SELECT app, count(*) FROM fleet_current GROUP BY app"`,
+		"curl -H 'Host: " + string(app) + "' " + s.edges[0].URL(),
 		"sqlite3 -readonly " + s.federation.DB(db) + ` "SELECT * FROM fleet_machines LIMIT 3"`,
 	} {
 		s.say.say("  " + line)

@@ -72,12 +72,15 @@ func (r Result) Err() error {
 
 // Config of a self-check.
 type Config struct {
-	Nodes   Nodes
-	Daemons []*daemon.Daemon
-	Truth   *truth.Model
-	Catalog Catalog
-	Apps    []fleet.App   // known beforehand: looked up even if they have no machine
-	Within  time.Duration // for the federation to become quiet and equal; zero means 90s
+	Nodes    Nodes
+	Daemons  []*daemon.Daemon
+	Truth    *truth.Model
+	Catalog  Catalog
+	Edges    map[fleet.Region]Catalog // of the edge in each region
+	Requests Requests
+	Faults   int           // that were injected: requests may then go to the wrong place
+	Apps     []fleet.App   // known beforehand: looked up even if they have no machine
+	Within   time.Duration // for the federation to become quiet and equal; zero means 90s
 }
 
 // callTimeout bounds one question.
@@ -135,10 +138,10 @@ type round struct {
 	cfg     Config
 	regions map[fleet.Region]*regionView
 	truth   truth.Snapshot
-	held    map[edge]bool // withdrawals that the brake holds
+	held    map[listing]bool // withdrawals that the brake holds
 }
 
-type edge struct {
+type listing struct {
 	region fleet.Region
 	app    fleet.App
 }
@@ -151,7 +154,8 @@ func (r *round) run(ctx context.Context) Result {
 	checks = append(checks, r.regionsAreTrue()...)
 	checks = append(checks, r.directories(ctx)...)
 	checks = append(checks, r.routers(ctx)...)
-	checks = append(checks, r.catalog())
+	checks = append(checks, r.catalog("catalog", r.cfg.Catalog))
+	checks = append(checks, r.edges()...)
 	return Result{Checks: checks, Regions: r.report(), Truth: r.truth}
 }
 

@@ -46,7 +46,7 @@ func newRound(t *testing.T) *round {
 	}
 	return &round{
 		cfg:   Config{Nodes: nodes{plan: plan}, Catalog: endpoints{}},
-		truth: machines(), held: map[edge]bool{}, regions: map[fleet.Region]*regionView{},
+		truth: machines(), held: map[listing]bool{}, regions: map[fleet.Region]*regionView{},
 	}
 }
 
@@ -117,16 +117,16 @@ func TestADirectoryMustHaveTheClassOfEveryAppAndFreshRegions(t *testing.T) {
 		words  []string
 	}{
 		{"true", func(*round, *directory) {}, nil},
-		{"class", func(_ *round, d *directory) { d.classes[edge{"iad", "web"}] = 2 }, []string{"class of web in iad: 2, want 1"}},
-		{"missing", func(_ *round, d *directory) { delete(d.classes, edge{"ams", "web"}) }, []string{"class of web in ams: 0, want 1"}},
-		{"extra", func(_ *round, d *directory) { d.classes[edge{"ams", "old"}] = 1 }, []string{"class of old in ams: 1, want 0"}},
+		{"class", func(_ *round, d *directory) { d.classes[listing{"iad", "web"}] = 2 }, []string{"class of web in iad: 2, want 1"}},
+		{"missing", func(_ *round, d *directory) { delete(d.classes, listing{"ams", "web"}) }, []string{"class of web in ams: 0, want 1"}},
+		{"extra", func(_ *round, d *directory) { d.classes[listing{"ams", "old"}] = 1 }, []string{"class of old in ams: 1, want 0"}},
 		{"held", func(r *round, d *directory) {
-			d.classes[edge{"ams", "old"}] = 1
-			r.held[edge{"ams", "old"}] = true
+			d.classes[listing{"ams", "old"}] = 1
+			r.held[listing{"ams", "old"}] = true
 		}, nil},
 		{"held is no excuse for a wrong class", func(r *round, d *directory) {
-			d.classes[edge{"iad", "web"}] = 2
-			r.held[edge{"iad", "web"}] = true
+			d.classes[listing{"iad", "web"}] = 2
+			r.held[listing{"iad", "web"}] = true
 		}, []string{"class of web in iad"}},
 		{"unknown region", func(_ *round, d *directory) { d.regions = d.regions[:1] }, []string{"region ams is not listed"}},
 		{"old", func(_ *round, d *directory) { d.regions[0].ConfirmedAgeMs = 16_000 }, []string{"region iad was confirmed 16000 ms ago"}},
@@ -138,7 +138,7 @@ func TestADirectoryMustHaveTheClassOfEveryAppAndFreshRegions(t *testing.T) {
 	} {
 		r := newRound(t)
 		d := &directory{
-			classes: map[edge]presence.Class{{"iad", "web"}: 1, {"iad", "api"}: 1, {"ams", "web"}: 1},
+			classes: map[listing]presence.Class{{"iad", "web"}: 1, {"iad", "api"}: 1, {"ams", "web"}: 1},
 			regions: []*globalv1.RegionInfo{info("iad", 10), info("ams", 2000)},
 			status:  &globalv1.StatusResponse{},
 		}
@@ -188,7 +188,7 @@ func TestACatalogMustShowEveryEndpointAndNoOther(t *testing.T) {
 		}
 		c.change(e)
 		r.cfg.Catalog = e
-		expect(t, c.name, r.catalog(), c.words...)
+		expect(t, c.name, r.catalog("catalog", r.cfg.Catalog), c.words...)
 	}
 }
 

@@ -22,7 +22,7 @@ const freshMs = 15_000
 type directory struct {
 	node    federation.Node
 	err     error
-	classes map[edge]presence.Class
+	classes map[listing]presence.Class
 	regions []*globalv1.RegionInfo
 	status  *globalv1.StatusResponse
 }
@@ -32,7 +32,7 @@ type directory struct {
 func (r *round) directories(ctx context.Context) []Check {
 	nodes := r.cfg.Nodes.Plan().Of(federation.Global)
 	all := make([]directory, len(nodes))
-	r.held = map[edge]bool{}
+	r.held = map[listing]bool{}
 	var mu sync.Mutex
 	each(ctx, nodes, func(ctx context.Context, n federation.Node) []string {
 		d := r.lookAtGlobal(ctx, n)
@@ -41,7 +41,7 @@ func (r *round) directories(ctx context.Context) []Check {
 		all[slices.Index(nodes, n)] = d
 		for _, info := range d.regions {
 			for _, app := range info.Held {
-				r.held[edge{fleet.Region(info.Region), fleet.App(app)}] = true
+				r.held[listing{fleet.Region(info.Region), fleet.App(app)}] = true
 			}
 		}
 		return nil
@@ -81,7 +81,7 @@ func (r *round) heldList() string {
 var errNotSynced = errors.New("the directory's watch ended before it was complete")
 
 func (r *round) lookAtGlobal(ctx context.Context, n federation.Node) (d directory) {
-	d = directory{node: n, classes: map[edge]presence.Class{}}
+	d = directory{node: n, classes: map[listing]presence.Class{}}
 	client, err := r.cfg.Nodes.DirectoryClient(n)
 	if err != nil {
 		d.err = err
@@ -123,7 +123,7 @@ func (d *directory) read(ctx context.Context, client globalv1.DirectoryServiceCl
 			return nil
 		}
 		if e := part.GetEntry(); e.GetPresence() != nil && e.Presence.Class > 0 {
-			d.classes[edge{fleet.Region(e.Region), fleet.App(e.Presence.App)}] = presence.Class(e.Presence.Class)
+			d.classes[listing{fleet.Region(e.Region), fleet.App(e.Presence.App)}] = presence.Class(e.Presence.Class)
 		}
 	}
 }
@@ -192,7 +192,7 @@ func (r *round) lookups(ctx context.Context, n federation.Node) []string {
 func (r *round) regionsDiffer(what string, app fleet.App, want map[fleet.Region]int, got []fleet.Region) []string {
 	counts := map[fleet.Region]int{}
 	for _, region := range got {
-		if want[region] > 0 || !r.held[edge{region, app}] {
+		if want[region] > 0 || !r.held[listing{region, app}] {
 			counts[region]++
 		}
 	}

@@ -1,7 +1,8 @@
 // Package daemon stands for the daemons on the hosts of a federation. Each
 // knows what its worker runs, tells its node over the unix socket, and after
 // any failure reconciles: it sends the full list, which is right whatever its
-// node has missed.
+// node has missed. A machine runs before its node hears of it, and is stopped
+// once the node has heard, or could not be told, that it is over.
 //
 // Changes of one machine reach the node in their order. Changes of different
 // machines that are waiting travel together.
@@ -12,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +31,19 @@ type Change struct {
 	App       fleet.App // of a publish
 	Gone      bool      // the machine is over, else it is published
 	Destroyed bool      // over for good
+	Health    Health    // what its checks say now, of a machine that goes on; else unspecified
+}
+
+// Health is what a machine's checks say.
+type Health = regionv1.HealthStatus
+
+// Host runs the worker's machines.
+type Host interface {
+	// Start runs a machine, or goes on with it, and returns where it answers.
+	Start(id fleet.MachineID, app fleet.App) netip.AddrPort
+	Stop(id fleet.MachineID)
+	SetFailing(id fleet.MachineID, failing bool)
+	Running() []fleet.MachineID
 }
 
 // Bounds.
@@ -41,6 +56,7 @@ const (
 type Config struct {
 	Place    truth.Place
 	Client   regionv1.RegionServiceClient // of the worker's own node
+	Host     Host
 	Truth    *truth.Model
 	Tracker  *propagation.Tracker
 	Numbers  *atomic.Uint64 // numbers the writes of all daemons
@@ -55,9 +71,10 @@ type Daemon struct {
 
 	mu      sync.Mutex
 	waiting []step
-	busy    bool          // steps are in the node's hands, or it has to reconcile
-	failing error         // why the last call failed; nil after a good one
-	changed chan struct{} // closed and replaced at every change of the above
+	health  map[fleet.MachineID]Health // of machines whose checks have said anything
+	busy    bool                       // steps are in the node's hands, or it has to reconcile
+	failing error                      // why the last call failed; nil after a good one
+	changed chan struct{}              // closed and replaced at every change of the above
 }
 
 // step is a change with what the model said of it when it was offered.
@@ -68,9 +85,15 @@ type step struct {
 	app   fleet.App
 }
 
+// listed is a machine of the full list.
+type listed struct {
+	truth.Machine
+	health Health
+}
+
 // New makes a daemon. Run starts it.
 func New(cfg Config) *Daemon {
-	return &Daemon{cfg: cfg, busy: true, changed: make(chan struct{})}
+	return &Daemon{cfg: cfg, busy: true, health: map[fleet.MachineID]Health{}, changed: make(chan struct{})}
 }
 
 // Offer makes changes happen: they are true from now on, and the node is told
@@ -80,7 +103,9 @@ func (d *Daemon) Offer(ctx context.Context, changes ...Change) error {
 		d.mu.Lock()
 		if len(d.waiting) < maxWaiting {
 			for _, c := range changes {
-				d.waiting = append(d.waiting, d.happen(c))
+				if s, ok := d.happen(c); ok {
+					d.waiting = append(d.waiting, s)
+				}
 			}
 			d.signal()
 			d.mu.Unlock()
@@ -98,17 +123,32 @@ func (d *Daemon) Offer(ctx context.Context, changes ...Change) error {
 
 // happen writes c into the truth. Called with mu held, so that the order of
 // the truth is that of the steps; the model's lock is taken inside, and never
-// the other way round.
-func (d *Daemon) happen(c Change) step {
-	s := step{Change: c, app: c.App}
-	if c.Gone {
+// the other way round. The node need not hear of the health of a machine that
+// is over: ok is then false.
+func (d *Daemon) happen(c Change) (s step, ok bool) {
+	s = step{Change: c, app: c.App}
+	switch {
+	case c.Gone:
+		delete(d.health, c.ID)
 		s.app, s.last = d.cfg.Truth.End(d.cfg.Place, c.ID)
-		return s
+		return s, true
+	case c.Health != regionv1.HealthStatus_HEALTH_STATUS_UNSPECIFIED:
+		return s, d.check(c.ID, c.Health)
 	}
 	m := truth.Machine{Place: d.cfg.Place, ID: c.ID, App: c.App}
 	isNew, first := d.cfg.Truth.Put(m)
 	s.write = propagation.Write{Number: d.cfg.Numbers.Add(1), Machine: m, New: isNew, First: first}
-	return s
+	return s, true
+}
+
+// check notes what a machine's checks say, if it runs.
+func (d *Daemon) check(id fleet.MachineID, h Health) bool {
+	failing := h == regionv1.HealthStatus_HEALTH_STATUS_FAILING
+	if !d.cfg.Truth.SetFailing(d.cfg.Place, id, failing) {
+		return false
+	}
+	d.health[id] = h
+	return true
 }
 
 // signal tells those who wait. Called with mu held.
@@ -145,7 +185,8 @@ func (d *Daemon) Waiting() int {
 	return len(d.waiting)
 }
 
-// Adopt takes over the machines that the node has in this worker's name.
+// Adopt takes over the machines that the node has in this worker's name. Call
+// it before Run, which starts them.
 func (d *Daemon) Adopt(ctx context.Context) error {
 	stream, err := d.cfg.Client.ListMachines(ctx, &regionv1.ListMachinesRequest{Worker: string(d.cfg.Place.Worker)})
 	if err != nil {
@@ -160,8 +201,18 @@ func (d *Daemon) Adopt(ctx context.Context) error {
 			return fmt.Errorf("worker %v: list: %w", d.cfg.Place, err)
 		}
 		for _, m := range part.Machines {
-			d.cfg.Truth.Adopt([]truth.Machine{{Place: d.cfg.Place, ID: fleet.MachineID(m.Id), App: fleet.App(m.App)}})
+			d.adopt(m)
 		}
+	}
+}
+
+func (d *Daemon) adopt(m *regionv1.Machine) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	id := fleet.MachineID(m.Id)
+	d.cfg.Truth.Adopt([]truth.Machine{{Place: d.cfg.Place, ID: id, App: fleet.App(m.App)}})
+	if m.Health != regionv1.HealthStatus_HEALTH_STATUS_UNSPECIFIED {
+		d.check(id, m.Health)
 	}
 }
 
@@ -211,12 +262,16 @@ func (d *Daemon) take(ctx context.Context) ([]step, error) {
 
 // takeAll returns the full list of what the worker runs. It takes the place of
 // every step that waits: what they say is in it.
-func (d *Daemon) takeAll() truth.Snapshot {
+func (d *Daemon) takeAll() []listed {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.waiting, d.busy = nil, true
 	d.signal()
-	return d.cfg.Truth.Snapshot().Of(d.cfg.Place)
+	var out []listed
+	for _, m := range d.cfg.Truth.Snapshot().Of(d.cfg.Place) {
+		out = append(out, listed{m, d.health[m.ID]})
+	}
+	return out
 }
 
 func (d *Daemon) done(err error) {

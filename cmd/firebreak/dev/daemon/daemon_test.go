@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,8 +11,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/grpc"
 	"pgregory.net/rapid"
 
@@ -31,12 +34,14 @@ type node struct {
 
 	mu    sync.Mutex
 	rows  map[string]string // id → app
+	ports map[string]uint32
+	ill   map[string]daemon.Health
 	calls []string
 	fail  func() (before, after error)
 }
 
 func newNode() *node {
-	return &node{rows: map[string]string{}, fail: func() (error, error) { return nil, nil }}
+	return &node{rows: map[string]string{}, ports: map[string]uint32{}, ill: map[string]daemon.Health{}, fail: func() (error, error) { return nil, nil }}
 }
 
 func (n *node) do(call string, apply func()) error {
@@ -55,6 +60,7 @@ func (n *node) Publish(_ context.Context, r *regionv1.PublishRequest, _ ...grpc.
 	return &regionv1.PublishResponse{}, n.do("publish", func() {
 		for _, m := range r.Machines {
 			n.rows[m.Id] = m.App
+			n.ports[m.Id] = m.Services[0].Port
 		}
 	})
 }
@@ -67,6 +73,15 @@ func (n *node) Withdraw(_ context.Context, r *regionv1.WithdrawRequest, _ ...grp
 				answer.Unknown = append(answer.Unknown, id)
 			}
 			delete(n.rows, id)
+			delete(n.ill, id)
+		}
+	})
+}
+
+func (n *node) SetHealth(_ context.Context, r *regionv1.SetHealthRequest, _ ...grpc.CallOption) (*regionv1.SetHealthResponse, error) {
+	return &regionv1.SetHealthResponse{}, n.do("health", func() {
+		for _, h := range r.Health {
+			n.ill[h.Id] = h.Status
 		}
 	})
 }
@@ -74,22 +89,31 @@ func (n *node) Withdraw(_ context.Context, r *regionv1.WithdrawRequest, _ ...grp
 type reconciling struct {
 	grpc.ClientStreamingClient[regionv1.ReconcileRequest, regionv1.ReconcileResponse]
 	n    *node
-	list map[string]string
+	list []*regionv1.Machine
 }
 
 func (n *node) Reconcile(context.Context, ...grpc.CallOption) (grpc.ClientStreamingClient[regionv1.ReconcileRequest, regionv1.ReconcileResponse], error) {
-	return &reconciling{n: n, list: map[string]string{}}, nil
+	return &reconciling{n: n}, nil
 }
 
 func (r *reconciling) Send(req *regionv1.ReconcileRequest) error {
 	if m := req.GetMachine(); m != nil {
-		r.list[m.Id] = m.App
+		r.list = append(r.list, m)
 	}
 	return nil
 }
 
 func (r *reconciling) CloseAndRecv() (*regionv1.ReconcileResponse, error) {
-	return &regionv1.ReconcileResponse{}, r.n.do("reconcile", func() { r.n.rows = r.list })
+	return &regionv1.ReconcileResponse{}, r.n.do("reconcile", func() {
+		clear(r.n.rows)
+		for _, m := range r.list {
+			r.n.rows[m.Id], r.n.ports[m.Id] = m.App, m.Services[0].Port
+			if m.Health != regionv1.HealthStatus_HEALTH_STATUS_UNSPECIFIED {
+				r.n.ill[m.Id] = m.Health // without one, what was said before stays
+			}
+		}
+		maps.DeleteFunc(r.n.ill, func(id string, _ daemon.Health) bool { return r.n.rows[id] == "" })
+	})
 }
 
 func (n *node) shown() []truth.Machine {
@@ -97,14 +121,41 @@ func (n *node) shown() []truth.Machine {
 	defer n.mu.Unlock()
 	var out []truth.Machine
 	for id, app := range n.rows {
-		out = append(out, truth.Machine{Place: place, ID: fleet.MachineID(id), App: fleet.App(app)})
+		failing := n.ill[id] == regionv1.HealthStatus_HEALTH_STATUS_FAILING
+		out = append(out, truth.Machine{Place: place, ID: fleet.MachineID(id), App: fleet.App(app), Failing: failing})
 	}
+	slices.SortFunc(out, truth.Machine.Compare)
 	return out
+}
+
+// machines is a host that only remembers.
+type machines map[fleet.MachineID]truth.Machine
+
+func (ms machines) Start(id fleet.MachineID, app fleet.App) netip.AddrPort {
+	if m, ok := ms[id]; !ok || m.App != app {
+		ms[id] = truth.Machine{Place: place, ID: id, App: app}
+	}
+	return netip.MustParseAddrPort("127.64.0.1:8080")
+}
+
+func (ms machines) Stop(id fleet.MachineID) { delete(ms, id) }
+
+func (ms machines) SetFailing(id fleet.MachineID, failing bool) {
+	if m, ok := ms[id]; ok {
+		m.Failing = failing
+		ms[id] = m
+	}
+}
+
+func (ms machines) Running() []fleet.MachineID { return slices.Collect(maps.Keys(ms)) }
+
+func (ms machines) sorted() []truth.Machine {
+	return slices.SortedFunc(maps.Values(ms), truth.Machine.Compare)
 }
 
 func newDaemon(n *node, model *truth.Model) *daemon.Daemon {
 	return daemon.New(daemon.Config{
-		Place: place, Client: n, Truth: model,
+		Place: place, Client: n, Host: machines{}, Truth: model,
 		Tracker: propagation.New(nil), Numbers: &atomic.Uint64{}, Progress: func(string) {},
 	})
 }
@@ -131,6 +182,7 @@ func TestANodeEndsWithTheTruthWhateverFails(t *testing.T) {
 				App:       fleet.App(rapid.SampledFrom([]string{"web", "api"}).Draw(rt, "app")),
 				Gone:      rapid.Bool().Draw(rt, "gone"),
 				Destroyed: rapid.Bool().Draw(rt, "destroyed"),
+				Health:    daemon.Health(rapid.SampledFrom([]int32{0, 0, 1, 2, 3}).Draw(rt, "health")),
 			}
 		}), 1, 60).Draw(rt, "changes")
 		synctest.Test(t, func(t *testing.T) {
@@ -149,7 +201,11 @@ func TestANodeEndsWithTheTruthWhateverFails(t *testing.T) {
 				}
 				return nil, nil
 			}
-			d := newDaemon(n, model)
+			host := machines{}
+			d := daemon.New(daemon.Config{
+				Place: place, Client: n, Host: host, Truth: model,
+				Tracker: propagation.New(nil), Numbers: &atomic.Uint64{}, Progress: func(string) {},
+			})
 			stop := run(t, d)
 			for len(changes) > 0 {
 				k := min(len(changes), 1+len(changes)%5)
@@ -161,8 +217,16 @@ func TestANodeEndsWithTheTruthWhateverFails(t *testing.T) {
 			if err := d.Idle(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if diff := model.Snapshot().Diff(n.shown()); diff != "" {
-				rt.Errorf("the node differs: %s", diff)
+			if diff := cmp.Diff([]truth.Machine(model.Snapshot()), n.shown(), cmpopts.EquateEmpty()); diff != "" {
+				rt.Errorf("the node differs (-truth +node):\n%s", diff)
+			}
+			if diff := cmp.Diff([]truth.Machine(model.Snapshot()), host.sorted(), cmpopts.EquateEmpty()); diff != "" {
+				rt.Errorf("the host differs (-truth +host):\n%s", diff)
+			}
+			for id := range n.rows {
+				if n.ports[id] != 8080 {
+					rt.Errorf("%s is published with port %d", id, n.ports[id])
+				}
 			}
 			stop()
 		})
@@ -189,6 +253,53 @@ func TestChangesOfOneMachineKeepTheirOrderAndOthersTravelTogether(t *testing.T) 
 		}
 		if diff := cmp.Diff([]string{"reconcile", "publish", "withdraw", "publish"}, n.calls); diff != "" {
 			t.Errorf("calls (-want +got):\n%s", diff)
+		}
+		stop()
+	})
+}
+
+func TestAMachineRunsFromBeforeItsNodeHearsOfItUntilAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, host := newNode(), machines{}
+		var during []string // what ran while the node was called
+		var down error
+		n.fail = func() (before, after error) {
+			ran := "-"
+			for id := range host {
+				ran = string(id)
+			}
+			during = append(during, ran)
+			return down, nil
+		}
+		d := daemon.New(daemon.Config{
+			Place: place, Client: n, Host: host, Truth: truth.New(),
+			Tracker: propagation.New(nil), Numbers: &atomic.Uint64{}, Progress: func(string) {},
+		})
+		stop := run(t, d)
+		if err := d.Idle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []daemon.Change{{ID: "a", App: "web"}, {ID: "a", Gone: true}} {
+			if err := d.Offer(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Idle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff([]string{"-", "a", "a"}, during); diff != "" || len(host) > 0 {
+			t.Errorf("%v runs in the end; (-want +ran):\n%s", host, diff)
+		}
+		for _, c := range []daemon.Change{{ID: "b", App: "web"}, {ID: "b", Gone: true}} {
+			down = errors.New("node is down")
+			if err := d.Offer(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if _, runs := host["b"]; runs == c.Gone {
+				t.Errorf("with its node down: gone %v, runs %v", c.Gone, runs)
+			}
 		}
 		stop()
 	})
@@ -251,21 +362,6 @@ func TestAnOfferWaitsWhileTooMuchIsWaiting(t *testing.T) {
 		cancel()
 		if err := <-result; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
-		}
-	})
-}
-
-func TestEveryMachineHasAnAddressOfItsOwn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		seen := map[string]bool{}
-		for _, p := range []truth.Place{place, {Region: "ams", Worker: "iad-1"}} {
-			for i := range 2000 {
-				a := daemon.Address(truth.Machine{Place: p, ID: fleet.MachineID(rune('a' + i))})
-				if ip, err := netip.ParseAddr(a); err != nil || !ip.IsPrivate() || seen[a] {
-					t.Fatalf("address %s: %v, seen %v", a, err, seen[a])
-				}
-				seen[a] = true
-			}
 		}
 	})
 }

@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/zeebo/xxh3"
-
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/truth"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -36,10 +34,12 @@ func layers(steps []step) [][]step {
 // tell passes steps on. What fails is made good by the reconcile that follows.
 func (d *Daemon) tell(ctx context.Context, steps []step) error {
 	for _, layer := range layers(steps) {
-		var published []step
+		var published, checked []step
 		ended := map[regionv1.EndWhy][]step{}
 		for _, s := range layer {
 			switch {
+			case s.Health != regionv1.HealthStatus_HEALTH_STATUS_UNSPECIFIED:
+				checked = append(checked, s)
 			case !s.Gone:
 				published = append(published, s)
 			case s.Destroyed:
@@ -49,6 +49,9 @@ func (d *Daemon) tell(ctx context.Context, steps []step) error {
 			}
 		}
 		if err := inBatches(published, func(part []step) error { return d.publish(ctx, part) }); err != nil {
+			return err
+		}
+		if err := inBatches(checked, func(part []step) error { return d.setHealth(ctx, part) }); err != nil {
 			return err
 		}
 		for _, why := range []regionv1.EndWhy{regionv1.EndWhy_END_WHY_WITHDRAWN, regionv1.EndWhy_END_WHY_DESTROYED} {
@@ -78,7 +81,7 @@ func (d *Daemon) publish(ctx context.Context, steps []step) error {
 	now := time.Now()
 	for _, s := range steps {
 		d.cfg.Tracker.Begin(s.write, now)
-		req.Machines = append(req.Machines, machine(s.write.Machine, s.write.Number))
+		req.Machines = append(req.Machines, machine(s.write.Machine, d.cfg.Host.Start(s.ID, s.App), s.write.Number))
 	}
 	if _, err := d.cfg.Client.Publish(ctx, req); err != nil {
 		return fmt.Errorf("publish: %w", err)
@@ -86,6 +89,20 @@ func (d *Daemon) publish(ctx context.Context, steps []step) error {
 	now = time.Now()
 	for _, s := range steps {
 		d.cfg.Tracker.Acked(s.write, now)
+	}
+	return nil
+}
+
+func (d *Daemon) setHealth(ctx context.Context, steps []step) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	req := &regionv1.SetHealthRequest{}
+	for _, s := range steps {
+		d.cfg.Host.SetFailing(s.ID, s.Health == regionv1.HealthStatus_HEALTH_STATUS_FAILING)
+		req.Health = append(req.Health, &regionv1.Health{Id: string(s.ID), Status: s.Health})
+	}
+	if _, err := d.cfg.Client.SetHealth(ctx, req); err != nil {
+		return fmt.Errorf("set health: %w", err)
 	}
 	return nil
 }
@@ -99,6 +116,9 @@ func (d *Daemon) withdraw(ctx context.Context, steps []step, why regionv1.EndWhy
 		req.Ids = append(req.Ids, string(s.ID))
 	}
 	answer, err := d.cfg.Client.Withdraw(ctx, req)
+	for _, s := range steps {
+		d.cfg.Host.Stop(s.ID)
+	}
 	if err != nil {
 		return fmt.Errorf("withdraw: %w", err)
 	}
@@ -110,7 +130,9 @@ func (d *Daemon) withdraw(ctx context.Context, steps []step, why regionv1.EndWhy
 
 // reconcile sends the full list. A dev's daemon knows what it wants: it allows
 // any shrinking.
-func (d *Daemon) reconcile(ctx context.Context, list truth.Snapshot) error {
+func (d *Daemon) reconcile(ctx context.Context, list []listed) error {
+	running := d.startAll(list)
+	defer d.stopOthers(list)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	stream, err := d.cfg.Client.Reconcile(ctx)
@@ -119,9 +141,10 @@ func (d *Daemon) reconcile(ctx context.Context, list truth.Snapshot) error {
 	}
 	options := &regionv1.ReconcileRequest{Part: &regionv1.ReconcileRequest_Options{Options: &regionv1.ReconcileOptions{AllowShrink: true}}}
 	if err = stream.Send(options); err == nil {
-		for _, m := range list {
-			part := &regionv1.ReconcileRequest_Machine{Machine: machine(m, d.cfg.Numbers.Add(1))}
-			if err = stream.Send(&regionv1.ReconcileRequest{Part: part}); err != nil {
+		for i, l := range list {
+			m := machine(l.Machine, running[i], d.cfg.Numbers.Add(1))
+			m.Health = l.health
+			if err = stream.Send(&regionv1.ReconcileRequest{Part: &regionv1.ReconcileRequest_Machine{Machine: m}}); err != nil {
 				break // the stream's own error is in CloseAndRecv
 			}
 		}
@@ -132,23 +155,37 @@ func (d *Daemon) reconcile(ctx context.Context, list truth.Snapshot) error {
 	return nil
 }
 
-// machine is what a daemon says of a machine.
-func machine(m truth.Machine, number uint64) *regionv1.Machine {
-	return &regionv1.Machine{
-		Id: string(m.ID), App: string(m.App),
-		State:     regionv1.MachineState_MACHINE_STATE_STARTED,
-		Services:  []*regionv1.Service{{Name: "http", Port: 8080, Protocol: "tcp"}},
-		Addresses: []string{Address(m)},
-		Image:     "registry.example/" + string(m.App) + ":1",
-		Metadata:  Metadata(number),
+// startAll runs what is in the list, and returns where each of it answers.
+func (d *Daemon) startAll(list []listed) []netip.AddrPort {
+	out := make([]netip.AddrPort, len(list))
+	for i, l := range list {
+		out[i] = d.cfg.Host.Start(l.ID, l.App)
+		d.cfg.Host.SetFailing(l.ID, l.Failing)
+	}
+	return out
+}
+
+// stopOthers stops what runs and is not in the list.
+func (d *Daemon) stopOthers(list []listed) {
+	wanted := map[fleet.MachineID]bool{}
+	for _, l := range list {
+		wanted[l.ID] = true
+	}
+	for _, id := range d.cfg.Host.Running() {
+		if !wanted[id] {
+			d.cfg.Host.Stop(id)
+		}
 	}
 }
 
-// Address returns the address that a machine is published with: a unique local
-// one made of its name, so that no two machines of a federation share one.
-func Address(m truth.Machine) string {
-	h := xxh3.HashString128(m.Place.String() + "/" + string(m.ID))
-	b := h.Bytes()
-	b[0] = 0xfd // RFC 4193
-	return netip.AddrFrom16(b).String()
+// machine is what a daemon says of a machine.
+func machine(m truth.Machine, at netip.AddrPort, number uint64) *regionv1.Machine {
+	return &regionv1.Machine{
+		Id: string(m.ID), App: string(m.App),
+		State:     regionv1.MachineState_MACHINE_STATE_STARTED,
+		Services:  []*regionv1.Service{{Name: "http", Port: uint32(at.Port()), Protocol: "tcp"}},
+		Addresses: []string{at.Addr().String()},
+		Image:     "registry.example/" + string(m.App) + ":1",
+		Metadata:  Metadata(number),
+	}
 }

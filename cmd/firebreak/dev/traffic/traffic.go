@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/daemon"
@@ -19,22 +17,6 @@ import (
 // of placement. It waits while the worker cannot take more.
 type Sink interface {
 	Offer(ctx context.Context, worker int, changes ...daemon.Change) error
-}
-
-// MaxRate bounds invented traffic, in changes per second.
-const MaxRate = 10_000
-
-// ParseRate reads "N/s", or "off" for zero.
-func ParseRate(s string) (float64, error) {
-	if s == "off" {
-		return 0, nil
-	}
-	number, perSecond := strings.CutSuffix(s, "/s")
-	rate, err := strconv.ParseFloat(number, 64)
-	if !perSecond || err != nil || !(rate > 0 && rate <= MaxRate) {
-		return 0, fmt.Errorf("rate %q: want \"off\" or a number of changes per second up to %d, as in \"20/s\"", s, MaxRate)
-	}
-	return rate, nil
 }
 
 // The shape of an invented fleet.

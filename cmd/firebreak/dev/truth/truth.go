@@ -29,8 +29,9 @@ func (p Place) Compare(o Place) int {
 // Machine is one live machine.
 type Machine struct {
 	Place
-	ID  fleet.MachineID
-	App fleet.App
+	ID      fleet.MachineID
+	App     fleet.App
+	Failing bool // its checks fail: it runs, and no edge may choose it
 }
 
 // String gives region/worker/id (app).
@@ -53,15 +54,16 @@ type edge struct {
 
 // Model keeps the truth. Safe for concurrent use.
 type Model struct {
-	mu    sync.Mutex
-	live  map[key]fleet.App
-	ended map[key]bool // was live once: if it shows, it came back
-	edges map[edge]int
+	mu      sync.Mutex
+	live    map[key]fleet.App
+	failing map[key]bool // of those that are live
+	ended   map[key]bool // was live once: if it shows, it came back
+	edges   map[edge]int
 }
 
 // New returns a model without machines.
 func New() *Model {
-	return &Model{live: map[key]fleet.App{}, ended: map[key]bool{}, edges: map[edge]int{}}
+	return &Model{live: map[key]fleet.App{}, failing: map[key]bool{}, ended: map[key]bool{}, edges: map[edge]int{}}
 }
 
 // Put says that a machine runs. It reports whether it is new, and whether its
@@ -92,8 +94,24 @@ func (m *Model) End(p Place, id fleet.MachineID) (app fleet.App, last bool) {
 		return "", false
 	}
 	delete(m.live, k)
+	delete(m.failing, k)
 	m.ended[k] = true
 	return app, m.drop(edge{app, p.Region})
+}
+
+// SetFailing says whether a machine's checks fail. It reports whether there is
+// such a machine.
+func (m *Model) SetFailing(p Place, id fleet.MachineID, failing bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := key{p, id}
+	if _, live := m.live[k]; !live {
+		return false
+	}
+	if delete(m.failing, k); failing {
+		m.failing[k] = true
+	}
+	return true
 }
 
 func (m *Model) drop(e edge) (last bool) {
@@ -129,7 +147,7 @@ func (m *Model) Snapshot() Snapshot {
 	m.mu.Lock()
 	out := make(Snapshot, 0, len(m.live))
 	for k, app := range m.live {
-		out = append(out, Machine{Place: k.Place, ID: k.id, App: app})
+		out = append(out, Machine{Place: k.Place, ID: k.id, App: app, Failing: m.failing[k]})
 	}
 	m.mu.Unlock()
 	slices.SortFunc(out, Machine.Compare)
@@ -158,6 +176,11 @@ func (s Snapshot) Edges() map[fleet.App]map[fleet.Region]int {
 		out[m.App][m.Region]++
 	}
 	return out
+}
+
+// Routable returns the machines that an edge may choose.
+func (s Snapshot) Routable() Snapshot {
+	return slices.DeleteFunc(slices.Clone(s), func(m Machine) bool { return m.Failing })
 }
 
 // In returns the machines of one region.
@@ -195,7 +218,7 @@ func (s Snapshot) Diff(got []Machine) string {
 	for _, k := range slices.SortedFunc(maps.Keys(want), func(a, b key) int {
 		return cmp.Or(a.Place.Compare(b.Place), cmp.Compare(a.id, b.id))
 	}) {
-		lines = append(lines, fmt.Sprintf("missing %v", Machine{k.Place, k.id, want[k]}))
+		lines = append(lines, fmt.Sprintf("missing %v", Machine{Place: k.Place, ID: k.id, App: want[k]}))
 	}
 	return list(lines)
 }

@@ -1,0 +1,85 @@
+package host
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+)
+
+// Start runs a machine, or goes on with it, and returns where it answers: an
+// address of its own, also if it comes back after a stop.
+func (h *Host) Start(id fleet.MachineID, app fleet.App) netip.AddrPort {
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m := h.machines[id]
+	if m == nil {
+		m = &machine{addr: h.addresses.Next()}
+		h.machines[id] = m
+	}
+	if !m.running || m.app != app {
+		m.app, m.running, m.failing, m.since, m.fit = app, true, false, now, now
+	}
+	return netip.AddrPortFrom(m.addr, h.port)
+}
+
+// Stop ends a machine. One that does not run stays as it is.
+func (h *Host) Stop(id fleet.MachineID) {
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m := h.machines[id]
+	if m == nil || !m.running {
+		return
+	}
+	m.running, m.since = false, now
+	h.stopped = append(h.stopped, stop{id, now})
+	if len(h.stopped) <= maxStopped {
+		return
+	}
+	first := h.stopped[0]
+	h.stopped = h.stopped[1:]
+	if m := h.machines[first.id]; m != nil && !m.running && m.since.Equal(first.at) {
+		delete(h.machines, first.id)
+	}
+}
+
+// SetFailing says whether a machine's checks fail. It answers all the same.
+func (h *Host) SetFailing(id fleet.MachineID, failing bool) {
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if m := h.machines[id]; m != nil && m.failing != failing {
+		m.failing, m.fit = failing, now
+	}
+}
+
+// Running returns the machines that run.
+func (h *Host) Running() []fleet.MachineID {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []fleet.MachineID
+	for id, m := range h.machines {
+		if m.running {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// serves reports whether the machine has run without failing since then.
+func (m *machine) serves(since time.Time) bool {
+	return m.running && !m.failing && !m.fit.After(since)
+}
+
+// collect adds the apps with a machine that has served since then.
+func (h *Host) collect(apps map[fleet.App]bool, since time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range h.machines {
+		if m.serves(since) {
+			apps[m.app] = true
+		}
+	}
+}
