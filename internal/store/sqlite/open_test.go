@@ -14,6 +14,7 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
+	"github.com/firebreak-dev/firebreak/internal/store/sqlite/plain"
 )
 
 func TestSecondOpenIsRefusedByPid(t *testing.T) {
@@ -97,8 +98,13 @@ func TestDamagedFileIsRefused(t *testing.T) {
 		}
 	}
 	other := filepath.Join(dir, "other.db")
-	p := sqlite.OpenPlain(t, other)
-	p.Transaction(t, func(func(string, string, string)) {})
+	p, err := plain.Open(other, plain.Config{})
+	if err == nil {
+		err = errors.Join(p.Script("CREATE TABLE things (id)"), p.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := sqlite.Open(t.Context(), config(t, other, sqlite.Config{})); !errors.Is(err, sqlite.ErrForeign) {
 		t.Errorf("another program's database: %v", err)
 	}

@@ -1,48 +1,13 @@
 package sqlite
 
 import (
-	"testing"
-
-	"github.com/firebreak-dev/firebreak/internal/record"
-	"github.com/firebreak-dev/firebreak/internal/store"
+	"github.com/firebreak-dev/firebreak/internal/schema"
 )
 
-// Plain is a table without any of the engine, to compare with.
-type Plain struct {
-	c *conn
-	t *table
-}
-
-// OpenPlain opens one that commits as peers' records do.
-func OpenPlain(tb testing.TB, path string) *Plain {
-	tables, err := ParseSQL(testSchema)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	c, err := openConn(path, "rwc")
-	if err == nil {
-		err = c.script("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + tables[0].SQL())
-	}
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = c.close() })
-	return &Plain{c, newTable(tables[0])}
-}
-
-// Transaction runs fn between BEGIN and COMMIT.
-func (p *Plain) Transaction(tb testing.TB, fn func(put func(worker, id, app string))) {
-	must := func(err error) {
-		if err != nil {
-			tb.Fatal(err)
-		}
-	}
-	must(p.c.script("BEGIN IMMEDIATE"))
-	fn(func(worker, id, app string) {
-		row := store.Row{record.Of(worker), record.Of(id), record.Of(app), record.Of(nil), record.Of(nil)}
-		must(p.c.exec(p.t.upsert, toDriver(row)...))
-	})
-	must(p.c.script("COMMIT"))
+// PlainSQL is what benchmarks run on a table alone.
+func PlainSQL(s schema.Table) (insert, update, remove string) {
+	t := newTable(s)
+	return t.insert, t.update, t.remove
 }
 
 // testSchema is what the tests of this package store.
