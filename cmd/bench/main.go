@@ -53,6 +53,7 @@ type options struct {
 	profile string
 	list    bool
 	diff    bool
+	docs    bool
 	args    []string
 }
 
@@ -70,6 +71,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.DurationVar(&o.plant, "plant", 0, "a busy loop in every operation of every subject: shows that a slowdown shows; nothing is kept")
 	f.StringVar(&o.profile, "cpuprofile", "", "file for a CPU profile of the whole run")
 	f.BoolVar(&o.list, "list", false, "list the benches and end")
+	f.BoolVar(&o.docs, "docs", false, "show the latest results in README.md and docs/, and end; from the repository's root")
 	f.BoolVar(&o.diff, "diff", false, "compare two files of results, given as arguments")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -95,6 +97,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		switch {
 		case o.list:
 			err = list(stdout, suite.All())
+		case o.docs:
+			err = writeDocuments(".", o.results)
 		case o.diff:
 			err = diff(stdout, o.args[0], o.args[1])
 		default:

@@ -11,7 +11,7 @@ import (
 
 const (
 	wantPairs = 8                      // quiet ones; then it is enough
-	maxPairs  = 14                     // quiet or not
+	maxPairs  = 12                     // quiet or not
 	shortest  = 200 * time.Millisecond // block of the faster side
 	longest   = 800 * time.Millisecond // block of the slower side, where operations can be as few
 	slack     = 1.15                   // beside its best, a calibration may be so much slower
@@ -25,7 +25,7 @@ type Pair struct {
 	Baseline Side // its Do may be nil
 	Multiple int  // operations come in such numbers; zero means 1
 	Most     int  // operations of a block; zero means as many as fill it
-	Patience int  // rounds at most, quiet or not; zero means 14
+	Patience int  // rounds at most, quiet or not; zero means 12
 	Measures []Measure
 }
 
@@ -230,7 +230,7 @@ func (m Measure) judge(p Pair, rounds []round, seed uint64) result.Measure {
 
 // best is the quantile of a measure's best value.
 func best(t result.Target) float64 {
-	if t.AtLeast {
+	if t.More() {
 		return 1
 	}
 	return 0

@@ -61,7 +61,7 @@ func propagateOver(ctx context.Context, b *bench.Bencher, n int) (err error) {
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
 	return b.Compare(ctx, bench.Pair{
-		Name: fmt.Sprintf("%d nodes", n), Multiple: block, Most: block, Patience: 12,
+		Name: fmt.Sprintf("%d nodes", n), Multiple: block, Most: block, Patience: 8,
 		Subject:  bench.Side{Name: "region", Do: r.block},
 		Baseline: bench.Side{Name: "memberlist's broadcast", Do: m.block},
 		Measures: []bench.Measure{

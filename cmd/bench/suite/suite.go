@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/firebreak-dev/firebreak/cmd/bench/meshbench"
+	"github.com/firebreak-dev/firebreak/cmd/bench/regionbench"
 	"github.com/firebreak-dev/firebreak/cmd/bench/routerbench"
 	"github.com/firebreak-dev/firebreak/cmd/bench/simbench"
 	"github.com/firebreak-dev/firebreak/cmd/bench/storebench"
@@ -16,7 +17,7 @@ import (
 // All returns the benches, by name: those with a number first, then floors and
 // rivals.
 func All() []bench.Bench {
-	out := slices.Concat(storebench.Benches(), meshbench.Benches(), routerbench.Benches(), simbench.Benches(), missing())
+	out := slices.Concat(storebench.Benches(), meshbench.Benches(), regionbench.Benches(), routerbench.Benches(), simbench.Benches(), missing())
 	slices.SortFunc(out, func(a, b bench.Bench) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }

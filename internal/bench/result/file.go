@@ -51,6 +51,11 @@ func Parse(data []byte) (File, error) {
 		if b.Name == "" || b.Verdict == "" {
 			return File{}, fmt.Errorf("bench %d has no name or no verdict", i)
 		}
+		for _, m := range b.Measures {
+			if t := m.Target; !t.None() && t.Bound != most && t.Bound != least {
+				return File{}, fmt.Errorf("bench %s: unknown bound %q", b.Name, t.Bound)
+			}
+		}
 		if i > 0 && f.Benches[i-1].Name >= b.Name {
 			return File{}, fmt.Errorf("bench %s is out of order, or there twice", b.Name)
 		}

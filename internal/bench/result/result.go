@@ -80,15 +80,24 @@ type Measure struct {
 
 // Target is a limit on a value. The zero Target is none.
 type Target struct {
-	Limit   float64 `json:"limit"`
-	AtLeast bool    `json:"at_least,omitempty"` // else at most
+	Bound string  `json:"bound"` // "at most" or "at least"
+	Limit float64 `json:"limit"`
 }
 
+// The bounds of targets.
+const (
+	most  = "at most"
+	least = "at least"
+)
+
 // AtMost is the target of what should be small.
-func AtMost(limit float64) Target { return Target{Limit: limit} }
+func AtMost(limit float64) Target { return Target{most, limit} }
 
 // AtLeast is the target of what should be large.
-func AtLeast(limit float64) Target { return Target{limit, true} }
+func AtLeast(limit float64) Target { return Target{least, limit} }
+
+// More reports whether more is better.
+func (t Target) More() bool { return t.Bound == least }
 
 // None reports whether there is no target.
 func (t Target) None() bool { return t == Target{} }
@@ -98,7 +107,7 @@ func (t Target) String() string {
 	switch {
 	case t.None():
 		return ""
-	case t.AtLeast:
+	case t.More():
 		return "≥ " + Number(t.Limit)
 	}
 	return "≤ " + Number(t.Limit)
@@ -128,7 +137,7 @@ func (m Measure) Judge() string {
 	case m.Target.None():
 		return NoTarget
 	}
-	good := func(v float64) bool { return v == m.Target.Limit || (v > m.Target.Limit) == m.Target.AtLeast }
+	good := func(v float64) bool { return v == m.Target.Limit || (v > m.Target.Limit) == m.Target.More() }
 	switch {
 	case good(m.Low) != good(m.High):
 		return TooNoisy
@@ -142,7 +151,7 @@ func (m Measure) Judge() string {
 // factor once that reads better.
 func shortBy(v float64, t Target) string {
 	a, b := v, t.Limit
-	if t.AtLeast {
+	if t.More() {
 		a, b = b, a
 	}
 	switch {

@@ -36,6 +36,8 @@ func TestVerdicts(t *testing.T) {
 		{m(2, 1.9, 2.1, 8, result.AtLeast(5)), "short by 2.5 ×"},
 		{m(2, 1.9, 2.1, 8, result.Target{}), "no target"},
 		{result.Measure{Value: 64, Low: 64, High: 64, Target: result.AtMost(64)}, "met"},
+		{result.Measure{Target: result.AtMost(0)}, "met"},
+		{result.Measure{Value: 3, Low: 3, High: 3, Target: result.AtMost(0)}, "short by 3"},
 		{result.Measure{Value: 65, Low: 65, High: 65, Target: result.AtMost(64)}, "short by 2 %"},
 	} {
 		if got := c.m.Judge(); got != c.want {
