@@ -47,6 +47,9 @@ func (s *sink) Offer(ctx context.Context, worker int, changes ...daemon.Change) 
 	for _, c := range changes {
 		s.count++
 		s.times = append(s.times, time.Since(s.start))
+		if c.Health != 0 {
+			continue
+		}
 		if !c.Gone {
 			s.live[worker][c.ID] = c.App
 			continue
@@ -86,41 +89,62 @@ func TestOneSeedMakesOneFleet(t *testing.T) {
 	}
 }
 
-func TestAnInventedFleetHasAllKindsOfChangesAndStaysSmall(t *testing.T) {
+func TestAnInventedFleetDoesAllThatFleetsDoAndKeepsItsSize(t *testing.T) {
 	const workers = 3
 	m := traffic.NewModel(7, workers, "m")
 	s := newSink(workers)
 	apps := traffic.Apps()
-	var publishes, updates, ends, destroyed, firsts, most int
-	for range 20_000 {
+	ended, last := map[fleet.MachineID]bool{}, map[fleet.App]int{}
+	count := map[string]int{}
+	most, least := 0, 1000
+	for step := range 20_000 {
 		w, c := m.Next()
-		_, there := s.live[w][c.ID]
+		app, there := s.live[w][c.ID]
 		switch {
+		case (c.Gone || c.Health != 0) && !there:
+			t.Fatalf("change %+v of a machine that does not run", c)
 		case c.Gone && c.Destroyed:
-			destroyed++
+			count["destroyed"]++
+			delete(ended, c.ID)
 		case c.Gone:
-			ends++
+			count["ends"]++
+			ended[c.ID] = true
+		case c.Health != 0:
+			count[c.Health.String()]++
 		case there:
-			updates++
+			count["updates"]++
 		default:
-			publishes++
+			count["publishes"]++
 			if s.apps()[c.App] == 0 {
-				firsts++
+				count["firsts"]++
+			}
+			if ended[c.ID] {
+				count["restarts"]++
+			}
+			if strings.HasPrefix(string(c.App), "job-") {
+				last[c.App] = step
 			}
 		}
-		if !c.Gone && (!slices.Contains(apps, c.App) || c.App.Check() != nil || c.ID.Check() != nil) {
-			t.Fatalf("bad change %+v", c)
+		if !c.Gone && c.Health == 0 && (!slices.Contains(apps, c.App) || there && app != c.App || c.App.Check() != nil || c.ID.Check() != nil) {
+			t.Fatalf("bad change %+v of app %s", c, app)
 		}
 		if err := s.Offer(t.Context(), w, c); err != nil {
 			t.Fatal(err)
 		}
-		most = max(most, len(s.live[w]))
+		if step > 1000 {
+			most, least = max(most, len(s.live[w])), min(least, len(s.live[w]))
+		}
 	}
-	if publishes < 4000 || updates < 2000 || ends < 3000 || destroyed < 300 || firsts < 200 {
-		t.Errorf("%d publishes, %d updates, %d ends, %d destroyed, %d times the first of an app", publishes, updates, ends, destroyed, firsts)
+	for kind, want := range map[string]int{
+		"publishes": 5000, "updates": 2000, "ends": 3000, "destroyed": 500, "firsts": 300, "restarts": 200,
+		"HEALTH_STATUS_FAILING": 100, "HEALTH_STATUS_WARNING": 100, "HEALTH_STATUS_PASSING": 200,
+	} {
+		if count[kind] < want {
+			t.Errorf("%d %s, want %d: %v", count[kind], kind, want, count)
+		}
 	}
-	if most > 60 {
-		t.Errorf("a worker ran %d machines", most)
+	if most > 60 || least < 5 || len(last) < 80 {
+		t.Errorf("a worker ran %d to %d machines, %d jobs", least, most, len(last))
 	}
 }
 
