@@ -48,6 +48,7 @@ The other commands find it by --dev DIR, else $FIREBREAK_DEV, else the default.`
 		},
 	}
 	f.register(cmd.Flags())
+	cmd.AddCommand(ctlCommand(), compareCommand(version))
 	return cmd
 }
 
@@ -88,8 +89,13 @@ func (s *session) run(ctx context.Context) error {
 			return fmt.Errorf("find this binary: %w", err)
 		}
 	}
+	links, err := s.readFaults(former)
+	if err != nil {
+		return exit.With(exit.Usage, err)
+	}
 	s.federation, err = federation.Open(federation.Config{
-		Dir: dir, Spec: s.spec, Former: former, Processes: s.processes, Binary: s.binary,
+		Links: links,
+		Dir:   dir, Spec: s.spec, Former: former, Processes: s.processes, Binary: s.binary,
 		Enforce: s.enforce, Version: s.version, Progress: s.say.say,
 	})
 	if err != nil {

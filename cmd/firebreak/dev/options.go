@@ -30,6 +30,8 @@ type flags struct {
 	processes, resume         bool
 	trace, traceColumns       string
 	traceSpeed                float64
+	script, latency           string
+	flat                      bool
 	traceUntil                string
 }
 
@@ -50,6 +52,9 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.Float64Var(&f.traceSpeed, "trace-speed", 3600, "trace seconds per second")
 	set.StringVar(&f.traceUntil, "trace-until", "", "stop at this trace time, in seconds, check, and exit")
 	set.DurationVar(&f.exitAfter, "exit-after", 0, "check and exit after this long (default: run until Ctrl-C)")
+	set.StringVar(&f.script, "script", "", "file of faults, a line each: 5s kill region iad")
+	set.StringVar(&f.latency, "latency", "none", "of the network between the nodes: none, wan, or a file")
+	set.BoolVar(&f.flat, "flat", false, "put the workers of all regions into one, to see the difference")
 	set.StringVar(&f.report, "report", "", "write a JSON report to this file after the check")
 }
 
@@ -67,6 +72,8 @@ type options struct {
 	replay    *replayOptions
 	exitAfter time.Duration // zero means until asked
 	report    string        // empty means none
+	script    string        // file of faults; empty means none
+	latency   string        // "none", "wan" or a file
 }
 
 type replayOptions struct {
@@ -82,6 +89,7 @@ func (f *flags) parse(set *pflag.FlagSet) (options, error) {
 		spec:  federation.Spec{Workers: f.workers, Globals: f.globals, Routers: f.routers},
 		given: map[string]bool{}, seed: f.seed, data: f.data, resume: f.resume, processes: f.processes,
 		enforce: f.brakes == "enforce", exitAfter: f.exitAfter, report: f.report,
+		script: f.script, latency: f.latency,
 	}
 	set.Visit(func(x *pflag.Flag) { o.given[x.Name] = true })
 	for _, r := range f.regions {
@@ -91,6 +99,13 @@ func (f *flags) parse(set *pflag.FlagSet) (options, error) {
 	problem := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if err := o.spec.Check(); err != nil {
 		errs = append(errs, err)
+	}
+	if f.flat && len(errs) == 0 {
+		o.spec = o.spec.Flat()
+		errs = append(errs, o.spec.Check())
+	}
+	if f.processes && f.latency != "none" {
+		problem("--latency %s: not with --processes: the network between processes is the host's own", f.latency)
 	}
 	if f.brakes != "observe" && f.brakes != "enforce" {
 		problem("--brakes %q: want observe or enforce", f.brakes)

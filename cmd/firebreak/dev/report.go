@@ -9,6 +9,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/check"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/edge"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/fault"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 )
@@ -21,6 +22,7 @@ type report struct {
 	Regions     map[fleet.Region]check.Region            `json:"regions"`
 	Propagation map[propagation.Tier]propagation.Summary `json:"propagation_ms"`
 	Edges       edge.Report                              `json:"edges"`
+	Faults      []fault.Verdict                          `json:"faults"`
 	Checks      []check.Check                            `json:"checks"`
 	CPU         float64                                  `json:"cpu_s"`
 	RSS         int64                                    `json:"rss_bytes"`
@@ -34,10 +36,10 @@ type appReport struct {
 	Machines int `json:"machines"`
 }
 
-func (s *session) makeReport(result check.Result) report {
+func (s *session) makeReport(result check.Result, verdicts []fault.Verdict) report {
 	r := report{
 		Apps: map[fleet.App]appReport{}, Regions: result.Regions,
-		Propagation: s.tracker.Report(time.Now()), Edges: s.tally.Report(), Checks: result.Checks,
+		Propagation: s.tracker.Report(time.Now()), Edges: s.tally.Report(), Checks: result.Checks, Faults: verdicts,
 		Seed: s.seed, OK: result.Err() == nil, Version: s.version,
 		Duration: time.Since(s.say.start).Seconds(),
 	}

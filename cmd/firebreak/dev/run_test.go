@@ -19,6 +19,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/check"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/edge"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/fault"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/federation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/truth"
@@ -287,7 +288,8 @@ func TestTheReportHasItsDocumentedKeys(t *testing.T) {
 	b, err := json.Marshal(report{
 		TraceTime: &zero, Apps: map[fleet.App]appReport{"web": {1}}, Regions: map[fleet.Region]check.Region{"iad": {}},
 		Propagation: map[propagation.Tier]propagation.Summary{"region": {}}, Checks: []check.Check{{}},
-		Edges: edge.Report{Regions: map[fleet.Region]edge.Counts{"iad": {}}},
+		Faults: []fault.Verdict{{Regions: map[fleet.Region]fault.Count{"iad": {}}}},
+		Edges:  edge.Report{Regions: map[fleet.Region]edge.Counts{"iad": {}}},
 	})
 	if err != nil {
 		t.Fatal(err)

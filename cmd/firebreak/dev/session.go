@@ -55,6 +55,8 @@ type session struct {
 	edges   edges
 	tally   *edge.Tally
 
+	breaking
+
 	reached trace.Time // where the replay is at its end
 }
 
@@ -85,6 +87,8 @@ func (s *session) work(ctx context.Context) error {
 	g.Go(func() error { return s.hosts.Run(background) })
 	g.Go(func() error { return s.edges.run(background) })
 	g.Go(func() error { return s.watches.Run(background) })
+	g.Go(func() error { return s.engine.Run(background) })
+	g.Go(func() error { return s.ctl.Run(background) })
 	err := s.live(ctx)
 	stop()
 	return errors.Join(err, g.Wait())
@@ -156,6 +160,7 @@ func (s *session) feed(ctx context.Context) error {
 			return err
 		})
 	}
+	g.Go(func() error { return s.runScript(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		return nil
@@ -185,12 +190,17 @@ func (s *session) judge(ctx context.Context) error {
 	if s.beforeCheck != nil {
 		s.beforeCheck(s.truth)
 	}
+	if err := s.mend(ctx); err != nil {
+		return err
+	}
 	s.federation.StopProbes()
 	s.say.say("traffic has stopped; checking")
 	result := check.Run(ctx, check.Config{
 		Nodes: s.federation, Daemons: s.daemons, Truth: s.truth, Catalog: s.catalog, Apps: s.apps(),
-		Edges: s.edges.catalogs(), Requests: s.tally, Within: s.checkWithin,
+		Edges: s.edges.catalogs(), Requests: s.tally, Faults: s.engine.Count(), Within: s.checkWithin,
 	})
+	verdicts := s.judgeFaults(ctx, &result)
+	s.result = s.makeReport(result, verdicts)
 	for _, c := range result.Checks {
 		word := "ok"
 		if !c.OK {
@@ -199,7 +209,7 @@ func (s *session) judge(ctx context.Context) error {
 		fmt.Fprintf(s.out, "%-7s %-24s %s\n", word, c.Name, c.Detail)
 	}
 	if s.report != "" {
-		if err := s.makeReport(result).write(s.report); err != nil {
+		if err := s.result.write(s.report); err != nil {
 			return err
 		}
 	}

@@ -30,7 +30,8 @@ func (s *session) prepare(ctx context.Context) error {
 	if s.hosts, err = host.Open(ctx, plan.Places()); err != nil {
 		return err
 	}
-	cfg := observe.Config{Apps: s.apps()}
+	s.prepareMeter(plan)
+	cfg := observe.Config{Apps: s.apps(), Row: s.meter.Row}
 	if err := s.clients(&cfg, plan); err != nil {
 		return err
 	}
@@ -49,7 +50,10 @@ func (s *session) prepare(ctx context.Context) error {
 	if err := s.openEdges(ctx, plan, routers); err != nil {
 		return err
 	}
-	return s.makeDaemons(plan)
+	if err := s.makeDaemons(plan); err != nil {
+		return err
+	}
+	return s.prepareFaults()
 }
 
 func (s *session) makeDaemons(plan federation.Plan) error {

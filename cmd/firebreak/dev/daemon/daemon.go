@@ -69,6 +69,8 @@ type Daemon struct {
 	// Set by New, then constant.
 	cfg Config
 
+	told atomic.Int64
+
 	mu      sync.Mutex
 	waiting []step
 	health  map[fleet.MachineID]Health // of machines whose checks have said anything
@@ -123,18 +125,20 @@ func (d *Daemon) Offer(ctx context.Context, changes ...Change) error {
 
 // happen writes c into the truth. Called with mu held, so that the order of
 // the truth is that of the steps; the model's lock is taken inside, and never
-// the other way round. The node need not hear of the health of a machine that
-// is over: ok is then false.
+// the other way round. The node need not hear of the health or the end of a
+// machine that is over: ok is then false.
 func (d *Daemon) happen(c Change) (s step, ok bool) {
 	s = step{Change: c, app: c.App}
 	switch {
 	case c.Gone:
+		d.told.Add(1)
 		delete(d.health, c.ID)
 		s.app, s.last = d.cfg.Truth.End(d.cfg.Place, c.ID)
-		return s, true
+		return s, s.app != ""
 	case c.Health != regionv1.HealthStatus_HEALTH_STATUS_UNSPECIFIED:
 		return s, d.check(c.ID, c.Health)
 	}
+	d.told.Add(1)
 	m := truth.Machine{Place: d.cfg.Place, ID: c.ID, App: c.App}
 	isNew, first := d.cfg.Truth.Put(m)
 	s.write = propagation.Write{Number: d.cfg.Numbers.Add(1), Machine: m, New: isNew, First: first}
@@ -177,6 +181,10 @@ func (d *Daemon) Idle(ctx context.Context) error {
 		}
 	}
 }
+
+// Told returns how many changes of its rows the node can have been asked for,
+// at most.
+func (d *Daemon) Told() int64 { return d.told.Load() }
 
 // Waiting returns how many changes the node has not been told yet.
 func (d *Daemon) Waiting() int {

@@ -135,6 +135,7 @@ func (d *Daemon) reconcile(ctx context.Context, list []listed) error {
 	defer d.stopOthers(list)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	d.told.Add(int64(len(list)))
 	stream, err := d.cfg.Client.Reconcile(ctx)
 	if err != nil {
 		return fmt.Errorf("reconcile: %w", err)

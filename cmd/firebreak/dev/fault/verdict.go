@@ -233,3 +233,10 @@ func (f *Fault) scope() []string {
 	}
 	return out
 }
+
+// Count returns how many faults there were.
+func (e *Engine) Count() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.faults)
+}

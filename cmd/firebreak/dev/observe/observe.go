@@ -35,7 +35,7 @@ type Config struct {
 	Catalog *catalog.Client // run by the caller
 	Apps    []fleet.App     // to watch on routers and in the catalog
 
-	// Row is told every row of the table of machines that shows at a node of a
+	// Row is told every row of one of dev's machines that shows at a node of a
 	// region. Content differs for every version of a row. Nil for nobody.
 	Row func(at truth.Place, owner fleet.Worker, id fleet.MachineID, content uint64)
 }

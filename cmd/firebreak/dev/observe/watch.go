@@ -46,7 +46,7 @@ func (w *Watches) region(ctx context.Context, o propagation.Observer, c regionv1
 		}
 		if row := ev.GetRow(); row != nil {
 			worker, id, number := parseRow(row)
-			if w.cfg.Row != nil {
+			if number > 0 && w.cfg.Row != nil {
 				w.cfg.Row(truth.Place{Region: o.Region, Worker: o.Node}, worker, id, contentOf(row))
 			}
 			if number > 0 {
