@@ -171,10 +171,14 @@ func EncodeCells(cells []Cell) []byte {
 	}
 	out := make([]byte, 0, size)
 	for _, c := range cells {
-		out = binary.BigEndian.AppendUint64(out, uint64(c.Column))
-		out = AppendValue(out, c.Value)
+		out = AppendCell(out, c)
 	}
 	return out
+}
+
+// AppendCell appends one cell of canonical bytes.
+func AppendCell(b []byte, c Cell) []byte {
+	return AppendValue(binary.BigEndian.AppendUint64(b, uint64(c.Column)), c.Value)
 }
 
 // DecodeCells reads canonical bytes; anything but the one encoding that
