@@ -59,7 +59,7 @@ func (w *work) adoptRow(t *table, key []record.Value) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.merge(o); err != nil {
+	if _, err := w.merge([]*offer{o}); err != nil {
 		return err
 	}
 	return w.enter(at, nil)

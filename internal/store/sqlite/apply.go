@@ -147,20 +147,36 @@ func (w *work) takeDelivery(d *delivery, until func() bool) (bool, error) {
 }
 
 func (w *work) mergeAll(d *delivery, c record.Changeset, id int64) error {
-	for _, r := range c.Records {
-		o, err := w.offer(c, id, r)
-		if err != nil {
+	offers := make([]*offer, len(c.Records))
+	for i, r := range c.Records {
+		var err error
+		if offers[i], err = w.offer(c, id, r); err != nil {
 			return fmt.Errorf("apply changeset %v: %w", c.Point(), err)
-		}
-		withheld, err := w.merge(o)
-		if err != nil {
-			return fmt.Errorf("apply changeset %v: %w", c.Point(), err)
-		}
-		if withheld {
-			d.out.Withheld++
 		}
 	}
+	for len(offers) > 0 {
+		n := together(offers)
+		withheld, err := w.merge(offers[:n])
+		if err != nil {
+			return fmt.Errorf("apply changeset %v: %w", c.Point(), err)
+		}
+		d.out.Withheld += withheld
+		offers = offers[n:]
+	}
 	return nil
+}
+
+// together is how many of the first offers can be merged at once: those of one
+// table. What evicts drops rows of other tables, so it goes alone.
+func together(offers []*offer) int {
+	t, n := offers[0].table, 1
+	if t == nil || t.Evicts {
+		return 1
+	}
+	for n < len(offers) && offers[n].table == t {
+		n++
+	}
+	return n
 }
 
 // mayTake refuses what this node knows to be forged, and meets a writer of its

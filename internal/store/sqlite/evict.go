@@ -17,7 +17,7 @@ func (w *work) evictBy(t *table, row store.Row) error {
 	if !t.Evicts || row == nil {
 		return nil
 	}
-	node, boot := record.Node(row[0].Data), uint64(row[t.Index("boot")].Int)
+	node, boot := record.Node(row[0].Data), uint64(row[t.bootAt].Int)
 	if boot <= w.st.evictedUpTo(node) {
 		return nil
 	}

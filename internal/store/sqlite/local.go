@@ -172,7 +172,7 @@ func (w *work) mayEvict(wr *write) error {
 	if !wr.table.Evicts || wr.row == nil {
 		return nil
 	}
-	boot := wr.row[wr.table.Index("boot")]
+	boot := wr.row[wr.table.bootAt]
 	if boot.Type != record.Integer || boot.Int < 0 || uint64(boot.Int) > w.db.bootLimit() {
 		return fmt.Errorf("table %s: row %v: boot %v is no boot up to two years from now", wr.table.Name, wr.cols, boot)
 	}
@@ -183,6 +183,7 @@ func (w *work) mayEvict(wr *write) error {
 // entry. The rows themselves are in the tables already.
 func (w *work) publish(c record.Changeset, writes []*write, visible bool) error {
 	id := w.st.self
+	books := map[*table]*packed{}
 	for i, wr := range writes {
 		r := c.Records[i]
 		s := &standing{
@@ -192,9 +193,10 @@ func (w *work) publish(c record.Changeset, writes []*write, visible bool) error 
 		if r.Deleted {
 			s.more = nil
 		}
-		if err := w.putSide(wr.table, wr.cols, s); err != nil {
-			return err
+		if books[wr.table] == nil {
+			books[wr.table] = &packed{}
 		}
+		books[wr.table].add(s.side(), wr.cols)
 		w.retop(r.Kind, w.top(r.Kind, wr.shown, wr.held), w.top(r.Kind, s, wr.held))
 		if wr.held != nil && w.top(r.Kind, s, wr.held) == s {
 			if err := w.dropHeld(r.Table, r.Key, wr.held); err != nil {
@@ -205,6 +207,11 @@ func (w *work) publish(c record.Changeset, writes []*write, visible bool) error 
 			w.note(wr.table, r.Key, wr.old, s)
 		}
 		if err := w.evictBy(wr.table, wr.row); err != nil {
+			return err
+		}
+	}
+	for t, p := range books {
+		if _, _, err := w.c.many(t.putSide, p.args, p.n); err != nil {
 			return err
 		}
 	}

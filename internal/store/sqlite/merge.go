@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"bytes"
 	"fmt"
 	"time"
 
@@ -27,6 +26,11 @@ type offer struct {
 	key    []record.Value
 	row    store.Row // nil for a tombstone
 	more   []byte
+
+	// What merge has found out.
+	fault       fault
+	shown, held *standing
+	over        bool // withheld, or to be dropped
 }
 
 func (w *work) offer(c record.Changeset, id int64, r record.Record) (*offer, error) {
@@ -43,62 +47,82 @@ func (w *work) standing(o *offer) *standing {
 	}
 }
 
-// merge takes one record of a changeset that was not received before, and
-// reports whether it is withheld. An error is the disk's.
+// merge takes records of one changeset and one table that were not received
+// before, and returns how many of them are withheld. An error is the disk's.
 //
 // What is shown for a key is the highest record received that nothing speaks
 // against; what is withheld is kept only while it ranks above that. So both,
 // and the fingerprints, are functions of the set received, in any order.
-func (w *work) merge(o *offer) (bool, error) {
-	if o.Kind == record.Owned && o.at.Writer.Boot <= w.st.evictedUpTo(o.at.Writer.Node) {
-		return false, nil
-	}
-	if o.ForeignOwner(o.at.Writer) {
-		return true, w.withholdForeign(o)
-	}
-	fault, err := w.judge(o)
-	if err != nil {
-		return false, err
-	}
-	held, err := w.held(o.Table, o.Key)
-	if err != nil {
-		return false, err
-	}
-	var shown *standing
-	if fault.shaped {
-		if shown, err = w.c.shown(o.table, o.key); err != nil {
-			return false, err
+func (w *work) merge(offers []*offer) (withheld int, err error) {
+	t := offers[0].table
+	for _, o := range offers {
+		if err := w.look(o); err != nil {
+			return 0, err
 		}
 	}
-	if !record.Wins(o.Rank(o.at), w.rank(o.Kind, shown)) {
-		return false, nil
+	if err := w.c.findShown(t, offers); err != nil {
+		return 0, err
 	}
-	if fault.reason == "" {
-		if fault, err = w.show(o, shown); err != nil {
-			return false, err
+	for _, o := range offers {
+		if !o.over && !w.wins(o, o.shown) {
+			o.over = true
 		}
 	}
-	if fault.reason != "" {
-		return w.withhold(o, fault, shown, held)
+	if err := w.show(t, offers); err != nil {
+		return 0, err
 	}
-	return false, w.showed(o, shown, held)
+	var side packed
+	for _, o := range offers {
+		kept := o.fault.reason == store.ReasonOwner
+		switch {
+		case o.over:
+		case o.fault.reason != "":
+			kept, err = w.withhold(o, o.fault, o.shown, o.held)
+		default:
+			err = w.showed(o, &side)
+		}
+		if err != nil {
+			return 0, err
+		}
+		if kept {
+			withheld++
+		}
+	}
+	if side.n > 0 {
+		_, _, err = w.c.many(t.putSide, side.args, side.n)
+	}
+	return withheld, err
+}
+
+// look finds out what can be said of o without its table.
+func (w *work) look(o *offer) (err error) {
+	switch {
+	case o.Kind == record.Owned && o.at.Writer.Boot <= w.st.evictedUpTo(o.at.Writer.Node):
+		o.over = true
+		return nil
+	case o.ForeignOwner(o.at.Writer):
+		o.over, o.fault = true, fault{reason: store.ReasonOwner}
+		return w.withholdForeign(o)
+	}
+	if o.fault, err = w.judge(o); err == nil {
+		o.held, err = w.held(o.Table, o.Key)
+	}
+	return err
 }
 
 // showed keeps the books of a record that has come to be shown.
-func (w *work) showed(o *offer, shown, held *standing) error {
+func (w *work) showed(o *offer, side *packed) error {
 	next := w.standing(o)
-	if err := w.putSide(o.table, o.key, next); err != nil {
-		return err
-	}
-	w.retop(o.Kind, w.top(o.Kind, shown, held), w.top(o.Kind, next, held))
-	if held != nil && w.top(o.Kind, next, held) == next {
-		if err := w.dropHeld(o.Table, o.Key, held); err != nil {
+	side.add(next.side(), o.key)
+	w.retop(o.Kind, w.top(o.Kind, o.shown, o.held), w.top(o.Kind, next, o.held))
+	if o.held != nil && w.top(o.Kind, next, o.held) == next {
+		if err := w.dropHeld(o.Table, o.Key, o.held); err != nil {
 			return err
 		}
 	}
 	var old store.Row
-	if shown != nil {
-		old = shown.row
+	if o.shown != nil {
+		old = o.shown.row
 	}
 	w.note(o.table, o.Key, old, next)
 	w.st.clock.Observe(o.Stamp())
@@ -122,7 +146,7 @@ func (w *work) judge(o *offer) (fault, error) {
 		return fault{reason: store.ReasonConstraint, detail: "kind or key is not the table's"}, nil
 	}
 	for i, c := range t.Key {
-		if kept, err := w.kept(c.Type, o.key[i]); err != nil || !kept {
+		if kept, err := w.kept(t.keys[i], o.key[i]); err != nil || !kept {
 			return fault{reason: store.ReasonConstraint, detail: "value does not fit column " + c.Name}, err
 		}
 	}
@@ -136,25 +160,20 @@ func (w *work) judge(o *offer) (fault, error) {
 	if o.Deleted {
 		return ok, nil
 	}
-	row, unknown, err := t.Row(o.Record)
+	row, more, canonical, err := t.decode(o.Record, o.key)
 	if err != nil {
 		return bad(store.ReasonConstraint, "%v", err)
 	}
-	for i, c := range t.Columns {
-		if kept, err := w.kept(c.Type, row[len(t.Key)+i]); err != nil || !kept {
+	for _, c := range t.columns {
+		if kept, err := w.kept(c.affinity, row[c.at]); err != nil || !kept {
 			return fault{store.ReasonConstraint, "value does not fit column " + c.Name, true}, err
 		}
 	}
-	more := record.EncodeCells(unknown)
-	again, err := rebuild(t, row, o.Order, more)
-	if err != nil {
-		return bad(store.ReasonConstraint, "%v", err)
-	}
-	if again.Order != o.Order || !bytes.Equal(again.Cells, o.Cells) {
+	if !canonical {
 		return bad(store.ReasonConstraint, "rank or cells are not in their canonical form")
 	}
 	if t.Evicts {
-		if boot := row[t.Index("boot")]; boot.Type != record.Integer || boot.Int < 0 || uint64(boot.Int) > w.db.bootLimit() {
+		if boot := row[t.bootAt]; boot.Type != record.Integer || boot.Int < 0 || uint64(boot.Int) > w.db.bootLimit() {
 			return bad(store.ReasonConstraint, "boot %v is beyond two years from now", boot)
 		}
 	}
@@ -181,24 +200,9 @@ func rebuild(t *table, row store.Row, order string, more []byte) (record.Record,
 	return r, nil
 }
 
-// show writes the row. A refusal by SQLite that is the row's own fault comes
-// back as one; a failed statement leaves nothing behind.
-func (w *work) show(o *offer, shown *standing) (fault, error) {
-	var old store.Row
-	if shown != nil {
-		old = shown.row
-	}
-	err := w.putRow(o.table, o.key, old, o.row)
-	if err != nil && recordsFault(err) {
-		return fault{store.ReasonConstraint, err.Error(), true}, nil
-	}
-	return fault{}, err
-}
-
-// kept reports whether a column of this declared type stores v as it is. What
+// kept reports whether a column of this affinity stores v as it is. What
 // only SQLite can tell it is asked, on a table of its own.
-func (w *work) kept(typ string, v record.Value) (bool, error) {
-	a := affinityOf(typ)
+func (w *work) kept(a affinity, v record.Value) (bool, error) {
 	if surelyKept(a, v) {
 		return true, nil
 	}

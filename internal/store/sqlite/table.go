@@ -19,7 +19,11 @@ const (
 // Kind zero is a local table: it has no bookkeeping.
 type table struct {
 	schema.Table
-	side string // bookkeeping table beside it, quoted
+	side    string     // bookkeeping table beside it, quoted
+	columns []column   // beyond the key, by id
+	keys    []affinity // of the key
+	rankAt  []int      // places of the rank columns in a row
+	bootAt  int        // place of the boot in a row, if it evicts
 
 	getRow     string // row by key
 	getSide    string // bookkeeping by key
@@ -86,7 +90,13 @@ func checkTable(t schema.Table) error {
 }
 
 func newTable(s schema.Table) *table {
-	t := &table{Table: s, side: schema.Quote("_fb_rows_" + s.Name)}
+	t := &table{Table: s, side: schema.Quote("_fb_rows_" + s.Name), columns: columnsOf(s), bootAt: s.Index("boot")}
+	for _, k := range s.Key {
+		t.keys = append(t.keys, affinityOf(k.Type))
+	}
+	for _, n := range s.RankBy {
+		t.rankAt = append(t.rankAt, s.Index(n))
+	}
 	name, cols := schema.Quote(s.Name), quoteAll(s.Names())
 	key, rest := cols[:len(s.Key)], cols[len(s.Key):]
 	where := equal(key, "", " AND ")

@@ -147,7 +147,7 @@ func (w *work) release(h *heldRecord) error {
 	}
 	w.begin()
 	w.retop(h.Kind, w.top(h.Kind, shown, &h.standing), shown)
-	if _, err := w.merge(o); err != nil {
+	if _, err := w.merge([]*offer{o}); err != nil {
 		return err
 	}
 	if len(w.changes) == 0 && len(w.changed) == 0 {

@@ -1,7 +1,7 @@
 package sqlite
 
 import (
-	"database/sql/driver"
+	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -71,9 +71,25 @@ func (w *work) rank(kind record.Kind, s *standing) record.Rank {
 	return record.Record{Kind: kind, Order: s.order}.Rank(w.st.point(s.writer, s.version))
 }
 
+// wins reports whether o ranks above s.
+func (w *work) wins(o *offer, s *standing) bool {
+	if s == nil {
+		return true
+	}
+	at := w.st.point(s.writer, s.version)
+	if o.Kind != record.Owned {
+		return record.Wins(o.Rank(o.at), w.rank(o.Kind, s))
+	}
+	// The same without making strings of them.
+	return cmp.Or(cmp.Compare(o.at.Writer.Boot, at.Writer.Boot), cmp.Compare(o.at.Writer.Bits, at.Writer.Bits), cmp.Compare(o.at.Version, at.Version)) > 0
+}
+
 // top is the higher of what is shown and what is withheld: the one that
 // fingerprints count.
 func (w *work) top(kind record.Kind, shown, held *standing) *standing {
+	if held == nil {
+		return shown
+	}
 	if w.rank(kind, held) > w.rank(kind, shown) {
 		return held
 	}
@@ -96,17 +112,18 @@ func (w *work) retop(kind record.Kind, before, after *standing) {
 	}
 }
 
-func (w *work) putSide(t *table, key []record.Value, s *standing) error {
-	args := make([]driver.Value, 0, sideWidth+len(key))
-	args = append(args, s.writer, int64(s.version), s.wall, blobOrNull(s.order), s.deleted, s.hash[:], blobOrNull(string(s.more)))
-	return w.c.exec(t.putSide, appendDriver(args, key)...)
-}
-
-func blobOrNull(s string) driver.Value {
-	if s == "" {
-		return nil
+// side is s as the bookkeeping has it, before the key.
+func (s *standing) side() []record.Value {
+	blob := func(b string) record.Value {
+		if b == "" {
+			return record.Value{}
+		}
+		return record.Value{Type: record.Blob, Data: b}
 	}
-	return []byte(s)
+	return []record.Value{
+		record.Of(s.writer), record.Of(int64(s.version)), record.Of(s.wall), blob(s.order),
+		record.Of(s.deleted), blob(string(s.hash[:])), blob(string(s.more)),
+	}
 }
 
 // putRow makes the table show row, or nothing.
