@@ -14,11 +14,15 @@ import (
 func TestEveryRequestIsAnsweredByARightMachineWhileTheFleetChanges(t *testing.T) {
 	t.Parallel()
 	s := small(t, filepath.Join(t.TempDir(), "dev"))
-	s.rate, s.requests, s.exitAfter = 40, 100, 5*time.Second
+	s.version, s.rate, s.requests, s.exitAfter = "test", 40, 100, 5*time.Second
 	if err := s.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r := readReport(t, s.report).Edges
+	whole := readReport(t, s.report)
+	if whole.Versions["test"] != 4 || whole.Bytes["push"] == 0 || whole.Goroutines < 10 {
+		t.Errorf("versions %v, bytes %v, %d goroutines", whole.Versions, whole.Bytes, whole.Goroutines)
+	}
+	r := whole.Edges
 	if r.Requests < 100 || r.WrongMachine != 0 || r.StoppedMachine != 0 || r.Regions["iad"].Requests != r.Requests {
 		t.Errorf("counted %+v", r)
 	}

@@ -1,6 +1,7 @@
 package dev
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/edge"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/fault"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/survey"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 )
 
@@ -23,20 +25,21 @@ type report struct {
 	Propagation map[propagation.Tier]propagation.Summary `json:"propagation_ms"`
 	Edges       edge.Report                              `json:"edges"`
 	Faults      []fault.Verdict                          `json:"faults"`
-	Checks      []check.Check                            `json:"checks"`
-	CPU         float64                                  `json:"cpu_s"`
-	RSS         int64                                    `json:"rss_bytes"`
-	Seed        uint64                                   `json:"seed"`
-	OK          bool                                     `json:"ok"`
-	Duration    float64                                  `json:"duration_s"`
-	Version     string                                   `json:"version"`
+	survey.Report
+	Checks   []check.Check `json:"checks"`
+	CPU      float64       `json:"cpu_s"`
+	RSS      int64         `json:"rss_bytes"`
+	Seed     uint64        `json:"seed"`
+	OK       bool          `json:"ok"`
+	Duration float64       `json:"duration_s"`
+	Version  string        `json:"version"`
 }
 
 type appReport struct {
 	Machines int `json:"machines"`
 }
 
-func (s *session) makeReport(result check.Result, verdicts []fault.Verdict) report {
+func (s *session) makeReport(ctx context.Context, result check.Result, verdicts []fault.Verdict) report {
 	r := report{
 		Apps: map[fleet.App]appReport{}, Regions: result.Regions,
 		Propagation: s.tracker.Report(time.Now()), Edges: s.tally.Report(), Checks: result.Checks, Faults: verdicts,
@@ -50,6 +53,7 @@ func (s *session) makeReport(result check.Result, verdicts []fault.Verdict) repo
 	for app, n := range result.Truth.Apps() {
 		r.Apps[app] = appReport{n}
 	}
+	r.Report = survey.Ask(ctx, s.federation)
 	r.CPU, r.RSS = usage(s.federation.PIDs())
 	return r
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/fault"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/federation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/survey"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/truth"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/devfile"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/trace"
@@ -289,6 +290,7 @@ func TestTheReportHasItsDocumentedKeys(t *testing.T) {
 		TraceTime: &zero, Apps: map[fleet.App]appReport{"web": {1}}, Regions: map[fleet.Region]check.Region{"iad": {}},
 		Propagation: map[propagation.Tier]propagation.Summary{"region": {}}, Checks: []check.Check{{}},
 		Faults: []fault.Verdict{{Regions: map[fleet.Region]fault.Count{"iad": {}}}},
+		Report: survey.Report{Versions: map[string]int{"v1": 13}, Bytes: map[string]int64{"push": 1}},
 		Edges:  edge.Report{Regions: map[fleet.Region]edge.Counts{"iad": {}}},
 	})
 	if err != nil {
@@ -303,7 +305,7 @@ func TestTheReportHasItsDocumentedKeys(t *testing.T) {
 		switch v := v.(type) {
 		case map[string]any:
 			for k, x := range v {
-				if k != "web" && k != "iad" && !bytes.Contains(doc, []byte("`"+k+"`")) && !bytes.Contains(doc, []byte(`"`+k+`"`)) {
+				if k != "web" && k != "v1" && k != "iad" && !bytes.Contains(doc, []byte("`"+k+"`")) && !bytes.Contains(doc, []byte(`"`+k+`"`)) {
 					t.Errorf("key %q is not documented", k)
 				}
 				walk(x)

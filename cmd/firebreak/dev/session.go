@@ -200,7 +200,7 @@ func (s *session) judge(ctx context.Context) error {
 		Edges: s.edges.catalogs(), Requests: s.tally, Faults: s.engine.Count(), Within: s.checkWithin,
 	})
 	verdicts := s.judgeFaults(ctx, &result)
-	s.result = s.makeReport(result, verdicts)
+	s.result = s.makeReport(ctx, result, verdicts)
 	for _, c := range result.Checks {
 		word := "ok"
 		if !c.OK {
