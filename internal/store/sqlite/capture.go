@@ -33,6 +33,8 @@ type touch struct {
 	cols  []record.Value // of the key
 	old   store.Row      // before the transaction; nil if it was not there
 	reset bool           // removed on the way: cells of unknown columns go too
+	now   store.Row      // after it, nil if it is not there; if that is known
+	known bool
 }
 
 func (c *capture) start() {
@@ -107,15 +109,22 @@ func (c *capture) add(t *table, key, old []record.Value, reset bool) error {
 	if err != nil {
 		return fmt.Errorf("table %s: %w", t.Name, err)
 	}
-	at := touchKey{t.Name, k}
+	x, err := c.take(touchKey{t.Name, k}, key, old)
+	if err == nil {
+		x.reset, x.known = x.reset || reset, false
+	}
+	return err
+}
+
+// take returns the touch of a row, which was old before the first one.
+func (c *capture) take(at touchKey, cols, old []record.Value) (*touch, error) {
 	x := c.touched[at]
 	if x == nil {
 		if len(c.touched) >= maxTouched {
-			return fmt.Errorf("transaction touches more than %d rows: %w", maxTouched, store.ErrTooLarge)
+			return nil, fmt.Errorf("transaction touches more than %d rows: %w", maxTouched, store.ErrTooLarge)
 		}
-		x = &touch{touchKey: at, cols: key, old: old}
+		x = &touch{touchKey: at, cols: cols, old: old}
 		c.touched[at] = x
 	}
-	x.reset = x.reset || reset
-	return nil
+	return x, nil
 }

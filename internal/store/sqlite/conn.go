@@ -24,6 +24,7 @@ type conn struct {
 	guard *guard // nil for a connection that runs no statements of users
 	out   native.Out
 	args  []byte       // scratch
+	quiet bool         // triggers do not run
 	state native.State // of the connection that writes
 }
 
@@ -99,6 +100,22 @@ func (c *conn) many(sql string, args []byte, n int) (rows native.Rows, done int,
 		return native.Rows{}, 0, fmt.Errorf("statement is being read: %q", sql)
 	}
 	return s.n.Run(&c.out, args, n)
+}
+
+// triggers makes writes run triggers, or not. A change of it is not for free:
+// every statement is prepared anew.
+func (c *conn) triggers(on bool) error {
+	if on != c.quiet {
+		return nil
+	}
+	s, err := c.kept("SELECT 1")
+	if err == nil {
+		err = native.Triggers(s.n, on)
+	}
+	if err == nil {
+		c.quiet = !on
+	}
+	return err
 }
 
 // exec runs one kept statement.

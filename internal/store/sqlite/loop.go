@@ -200,7 +200,8 @@ func (db *DB) takeLocal(first *localWrite) bool {
 // commitGroup runs local writes, each in a savepoint, under one commit.
 func (db *DB) commitGroup(group []*localWrite) {
 	start := time.Now()
-	err := db.transaction(db.cfg.Durability == Fsync, func(w *work) error {
+	how := mode{synced: db.cfg.Durability == Fsync, sql: group[0].alone}
+	err := db.transact(how, func(w *work) error {
 		for _, l := range group {
 			if err := w.runLocal(l); err != nil {
 				return err
@@ -231,7 +232,7 @@ func (w *work) runLocal(l *localWrite) error {
 		return err
 	}
 	inner := &work{db: w.db, c: w.c, st: w.st.fork()}
-	x := &tx{db: w.db, c: w.c}
+	x := &tx{work: w}
 	w.db.capture.start()
 	l.turn <- x
 	l.err = <-l.ran
@@ -256,13 +257,24 @@ func (w *work) runLocal(l *localWrite) error {
 
 var errPanicked = errors.New("write panicked")
 
-// transaction runs fn in one SQL transaction, and publishes what it did once
-// that is committed.
+// transaction runs fn in one SQL transaction.
 func (db *DB) transaction(synced bool, fn func(*work) error) error {
+	return db.transact(mode{synced: synced}, fn)
+}
+
+// mode is how a transaction runs.
+type mode struct {
+	synced bool // its commit waits for the disk
+	sql    bool // it runs statements of users, so triggers must tell what they touch
+}
+
+// transact runs fn in one SQL transaction, and publishes what it did once that
+// is committed.
+func (db *DB) transact(how mode, fn func(*work) error) error {
 	if err := db.Failed(); err != nil {
 		return err
 	}
-	err := db.sync(synced)
+	err := errors.Join(db.sync(how.synced), db.c.triggers(how.sql))
 	if err == nil {
 		err = db.c.exec("BEGIN IMMEDIATE")
 	}

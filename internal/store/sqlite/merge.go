@@ -200,16 +200,25 @@ func rebuild(t *table, row store.Row, order string, more []byte) (record.Record,
 	return r, nil
 }
 
-// kept reports whether a column of this affinity stores v as it is. What
-// only SQLite can tell it is asked, on a table of its own.
+// kept reports whether a column of this affinity stores v as it is.
 func (w *work) kept(a affinity, v record.Value) (bool, error) {
+	got, err := w.stored(a, v)
+	return err == nil && got.Equal(v), err
+}
+
+// stored is what a column of this affinity makes of v. What only SQLite can
+// tell it is asked, on a table of its own.
+func (w *work) stored(a affinity, v record.Value) (record.Value, error) {
 	if surelyKept(a, v) {
-		return true, nil
+		return v, nil
 	}
 	column := map[affinity]string{affinityText: "t", affinityNumeric: "n", affinityReal: "r"}[a]
 	if err := w.c.exec("INSERT OR REPLACE INTO temp._fb_probe (one, "+column+") VALUES (1, ?)", v.Any()); err != nil {
-		return false, err
+		return v, err
 	}
 	got, err := w.c.row("SELECT " + column + " FROM temp._fb_probe")
-	return err == nil && got[0].Equal(v), err
+	if err != nil {
+		return v, err
+	}
+	return got[0], nil
 }

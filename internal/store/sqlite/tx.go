@@ -10,11 +10,10 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
-// tx is a local write in hand. It goes by SQL, so its rows are captured by the
-// same triggers as any statement's.
+// tx is a local write in hand. What it is told to write it takes down itself;
+// only statements of users need triggers for that.
 type tx struct {
-	db   *DB
-	c    *conn
+	*work
 	done bool
 }
 
@@ -75,10 +74,27 @@ func (x *tx) Put(name string, row store.Row) error {
 	if err != nil {
 		return err
 	}
-	if err := x.c.exec(t.upsert, toDriver(row)...); err != nil {
+	if err = x.put(t, row); err != nil {
 		return fmt.Errorf("table %s: put %v: %w", name, row[:len(t.Key)], err)
 	}
 	return nil
+}
+
+func (x *tx) put(t *table, row store.Row) error {
+	if t.Kind == 0 {
+		return x.c.exec(t.upsert, toDriver(row)...)
+	}
+	at, err := x.touch(t, row[:len(t.Key)], true)
+	if err != nil {
+		return err
+	}
+	at.now, at.known = append(slices.Clone(at.cols), row[len(t.Key):]...), true
+	for _, c := range t.columns {
+		if !surelyKept(c.affinity, row[c.at]) {
+			at.known = false
+		}
+	}
+	return x.c.exec(t.upsert, toDriver(row)...)
 }
 
 func (x *tx) Delete(name string, key ...record.Value) error {
@@ -86,10 +102,46 @@ func (x *tx) Delete(name string, key ...record.Value) error {
 	if err != nil {
 		return err
 	}
-	if err := x.c.exec(t.remove, toDriver(key)...); err != nil {
+	if t.Kind != 0 {
+		var at *touch
+		if at, err = x.touch(t, key, false); err == nil && at == nil {
+			return nil
+		}
+		if err == nil {
+			at.now, at.known, at.reset = nil, true, true
+		}
+	}
+	if err == nil {
+		err = x.c.exec(t.remove, toDriver(key)...)
+	}
+	if err != nil {
 		return fmt.Errorf("table %s: delete %v: %w", name, key, err)
 	}
 	return nil
+}
+
+// touch takes down that the row of key is about to change; nil if there is
+// none and none is made.
+func (x *tx) touch(t *table, key []record.Value, makes bool) (*touch, error) {
+	cols := make([]record.Value, len(key))
+	for i, v := range key {
+		var err error
+		if cols[i], err = x.stored(t.keys[i], v); err != nil {
+			return nil, err
+		}
+	}
+	k, err := record.EncodeKey(cols...)
+	if err != nil {
+		return nil, err
+	}
+	if at := x.db.capture.touched[touchKey{t.Name, k}]; at != nil {
+		return at, nil
+	}
+	old, err := x.c.row(t.getRow, toDriver(cols)...)
+	if err != nil || old == nil && !makes {
+		return nil, err
+	}
+	return x.db.capture.take(touchKey{t.Name, k}, cols, old)
 }
 
 // upsertSQL writes a whole row by the key, and keeps what it has of columns

@@ -27,9 +27,10 @@ SQLITE(void *) sqlite3_user_data(sqlite3_context *);
 SQLITE(void) sqlite3_result_int(sqlite3_context *, int);
 SQLITE(int) sqlite3_create_function_v2(sqlite3 *, const char *, int, int, void *, void (*)(sqlite3_context *, int, sqlite3_value **),
 	void (*)(sqlite3_context *, int, sqlite3_value **), void (*)(sqlite3_context *), void (*)(void *));
+SQLITE(int) sqlite3_db_config(sqlite3 *, int, ...);
 SQLITE(void *) sqlite3_wal_hook(sqlite3 *, int (*)(void *, sqlite3 *, const char *, int), void *);
 
-enum { ROW = 100, DONE = 101, NOMEM = 7, UTF8 = 1 };              // of SQLite
+enum { ROW = 100, DONE = 101, NOMEM = 7, UTF8 = 1, ENABLE_TRIGGER = 1003 }; // of SQLite
 enum { COL_INTEGER = 1, COL_REAL, COL_TEXT, COL_BLOB, COL_NULL }; // its column types
 enum { NONE, INTEGER, REAL, TEXT, BLOB };                         // package record's
 
@@ -185,6 +186,10 @@ int native_attach(sqlite3_stmt *s, const char *name, native_state *st) {
 	sqlite3 *db = sqlite3_db_handle(s);
 	sqlite3_wal_hook(db, committed, st);
 	return sqlite3_create_function_v2(db, name, 0, UTF8, st, flag, 0, 0, 0);
+}
+
+int native_triggers(sqlite3_stmt *s, int on) {
+	return sqlite3_db_config(sqlite3_db_handle(s), ENABLE_TRIGGER, on, (int *)0);
 }
 
 int native_columns(sqlite3_stmt *s) { return sqlite3_column_count(s); }

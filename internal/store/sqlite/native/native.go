@@ -114,6 +114,19 @@ func cutValue(s string) (record.Value, string) {
 	return v, rest
 }
 
+// Triggers lets the statements of the connection of s run triggers, or not. All
+// of them are prepared anew when they run next.
+func Triggers(s Stmt, on bool) error {
+	n := C.int(0)
+	if on {
+		n = 1
+	}
+	if rc := C.native_triggers(s.s, n); rc != 0 {
+		return sqlite3.Error{Code: sqlite3.ErrNo(rc)}
+	}
+	return nil
+}
+
 // State is what a connection and its owner share.
 type State struct{ st *C.native_state }
 

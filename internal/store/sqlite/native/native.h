@@ -29,6 +29,10 @@ int native_run(sqlite3_stmt *s, int params, const unsigned char *args, int runs,
 // st->flag, and keeps st->frames. st must outlive the connection.
 int native_attach(sqlite3_stmt *s, const char *name, native_state *st);
 
+// native_triggers lets the statements of the connection of s run triggers, or
+// not. All of its statements are prepared anew when they run next.
+int native_triggers(sqlite3_stmt *s, int on);
+
 int native_columns(sqlite3_stmt *s);
 int native_params(sqlite3_stmt *s);
 void native_free(native_out *out);
