@@ -83,8 +83,19 @@ sim: ## The identity laws as 20,000 random histories
 	$(GO) test -count=1 -run 'TestIdentityLaws' ./internal/replica/replicatest -histories 20000
 
 .PHONY: bench
-bench: ## The Go benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: ## Measure against floors and targets, within 5 minutes on a quiet machine; writes results and tables
+	$(GO) run ./cmd/bench
+	$(GO) run ./cmd/bench -docs
+
+.PHONY: bench-full
+bench-full: ## The same with full tables, more nodes, floors and rivals
+	$(GO) run ./cmd/bench -set full
+	$(GO) run ./cmd/bench -docs
+
+.PHONY: soak
+soak: ## Every bench, those that take long included
+	$(GO) run ./cmd/bench -set soak
+	$(GO) run ./cmd/bench -docs
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -21,6 +21,8 @@ func Benches() []bench.Bench {
 			About: "16, 32 and 64 nodes over QUIC on loopback, 200 rows a second: p50 at most 5 ms, the last node's p99 at most 30 ms, 50 × faster than memberlist's broadcast."},
 		{Name: "udp-fanout", Title: "floor: raw UDP to every node", Set: bench.Full, Run: fanout,
 			About: "One datagram of a row's size to each of 64 sockets, answered by nobody: when the last one has it."},
+		{Name: "quic", Title: "floor: messages on a QUIC connection", Set: bench.Full, Run: wires,
+			About: "Messages of a row's size over loopback: on one framed stream, a stream each, as datagrams."},
 	}
 }
 

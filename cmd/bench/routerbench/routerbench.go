@@ -31,6 +31,10 @@ func Benches() []bench.Bench {
 			About: "3, 20 and 40 regions 5 to 225 ms away: at most 1 ms at p50 and 5 ms at p99 over the slowest, and only regions with the app are asked."},
 		{Name: "B20", Title: "dead-region", Set: bench.Quick, Run: dead,
 			About: "1 of 20 regions black-holed, slow or flapping: the healthy answers' p99 at most 2 ms more, never a false complete."},
+		{Name: "direct-grpc", Title: "floor: gRPC without a router", Set: bench.Full, Run: direct,
+			About: "One question to one gateway over mutual TLS."},
+		{Name: "bare-map", Title: "floor: a map behind a pointer", Set: bench.Full, Run: bareMap,
+			About: "Lookups among 50,000 keys, by text and by number."},
 	}
 }
 

@@ -77,14 +77,18 @@ func (p *pusher) fresh() store.Row {
 	return r
 }
 
-// flip is a machine that was there, in another state.
-func (p *pusher) flip() store.Row {
+// fill makes sure that there are machines to flip.
+func (p *pusher) fill() {
 	for len(p.rows) < 2000 {
 		n := p.world.Nodes()[0]
 		if c := n.Write(func(tx store.Tx) error { return tx.Put(row.Table().Name, p.fresh()) }); c.Records != 1 {
 			panic("a fresh row was no write") // a mistake in this bench
 		}
 	}
+}
+
+// flip is a machine that was there, in another state.
+func (p *pusher) flip() store.Row {
 	p.next = (p.next + 1) % len(p.rows)
 	i := p.next
 	next := append(store.Row{}, p.rows[i]...)
@@ -101,7 +105,7 @@ func (p *pusher) flip() store.Row {
 // bytes of a row.
 func (p *pusher) push(next func(int) store.Row, perFrame int) (float64, error) {
 	const frames = 100
-	p.flip() // the rows to flip are there
+	p.fill()
 	n, w := p.world.Nodes()[0], p.world
 	if !w.RunUntil(time.Minute, w.Equal) {
 		return 0, errNotEqual

@@ -75,7 +75,8 @@ func newReport(name string, f *flags, r *load.Report, faults *faults) report {
 	slices.SortStableFunc(out.Errors, func(a, b fault) int { return cmp.Compare(b.Count, a.Count) })
 	if out.good() {
 		ms := func(d time.Duration) *float64 { v := float64(d.Microseconds()) / 1000; return &v }
-		rate := float64(r.Latency.Count()) / r.Took.Seconds()
+		// The last operation has its turn's time, however fast it was.
+		rate := float64(r.Latency.Count()) / max(r.Took.Seconds(), float64(r.Sent)/f.rate)
 		out.PerSecond, out.P50, out.P99, out.Max = &rate, ms(r.Latency.Quantile(0.5)), ms(r.Latency.Quantile(0.99)), ms(r.Latency.Max())
 	}
 	return out

@@ -71,7 +71,7 @@ func sample() result.File {
 	f := result.File{
 		Environment: result.Environment{At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Commit: "abc1234", Seed: 7},
 		Benches: []result.Bench{
-			{Name: "B04", Title: "apply", Measures: []result.Measure{{Name: "update", Unit: "×", Value: 1.5, Low: 1.4, High: 1.6, Blocks: 8, Quiet: 8, Target: result.AtMost(1.3), Details: map[string]float64{"x": 1}}}},
+			{Name: "B04", Title: "apply", Note: "1,000 rows", Measures: []result.Measure{{Name: "update", Unit: "×", Value: 1.5, Low: 1.4, High: 1.6, Blocks: 8, Quiet: 8, Target: result.AtMost(1.3), Details: map[string]float64{"x": 1}}}},
 			{Name: "B14", Title: "schema", Verdict: result.NoFeature, Note: "tables cannot be changed yet"},
 		},
 	}
@@ -206,7 +206,7 @@ func TestTheTableShowsTargetAndVerdict(t *testing.T) {
 	if err := sample().Print(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"B04 apply", "1.50 ×", "1.40…1.60", "≤ 1.3", "8 of 8", "short by 15 %", "no feature yet", "tables cannot be changed yet"} {
+	for _, want := range []string{"B04 apply", "1.50 ×", "1.40…1.60", "≤ 1.3", "8 of 8", "short by 15 %", "no feature yet", "tables cannot be changed yet", "B04: 1,000 rows."} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}

@@ -21,14 +21,26 @@ func (f File) Print(w io.Writer) error {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%v\t%s\t%s\n", name, m.Name, m.figure(), m.interval(), m.Target, m.counted(), m.Verdict)
 			name = ""
 		}
-		if b.Note != "" {
-			fmt.Fprintf(t, "\t(%s)\t\t\t\t\t\n", b.Note)
-		}
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	for _, n := range f.notes() {
+		if _, err := fmt.Fprintln(w, n); err != nil {
+			return err
+		}
+	}
 	return f.Environment.Print(w)
+}
+
+// notes are what is to be known of figures, a line per bench that has any.
+func (f File) notes() (out []string) {
+	for _, b := range f.Benches {
+		if len(b.Measures) > 0 && b.Note != "" {
+			out = append(out, b.Name+": "+b.Note+".")
+		}
+	}
+	return out
 }
 
 func (m Measure) figure() string {
@@ -85,6 +97,10 @@ func (f File) Markdown() string {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %v | %s | %s |\n", name, cell(m.Name), m.figure(), m.interval(), m.Target, m.counted(), m.Verdict)
 			name = ""
 		}
+	}
+	b.WriteByte('\n')
+	for _, n := range f.notes() {
+		b.WriteString("- " + n + "\n")
 	}
 	e := f.Environment
 	fmt.Fprintf(&b, "\nCommit %s, %s, SQLite %s, %s, %d CPUs, load %s before and %s after, fdatasync p50 %v and p99 %v.\n",
