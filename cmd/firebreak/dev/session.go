@@ -115,7 +115,7 @@ func (s *session) live(ctx context.Context) error {
 	return s.judge(ctx)
 }
 
-// settle waits until the first load is over and everybody watches.
+// settle waits until the first load is over, listed, and watched by everybody.
 func (s *session) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, syncWithin)
 	defer cancel()
@@ -128,6 +128,9 @@ func (s *session) settle(ctx context.Context) error {
 		}
 	}
 	if err := s.watches.Synced(ctx); err != nil {
+		return err
+	}
+	if err := check.Listed(ctx, s.federation, s.truth.Snapshot()); err != nil {
 		return err
 	}
 	s.tracker.Resume()
