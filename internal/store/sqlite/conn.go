@@ -124,6 +124,22 @@ func (c *conn) exec(sql string, args ...driver.Value) error {
 	return err
 }
 
+// write runs one kept statement with values, one part after another.
+func (c *conn) write(sql string, parts ...[]record.Value) error {
+	c.args = appendValues(c.args[:0], parts...)
+	_, _, err := c.many(sql, c.args, 1)
+	return err
+}
+
+func appendValues(b []byte, parts ...[]record.Value) []byte {
+	for _, vals := range parts {
+		for _, v := range vals {
+			b = record.AppendValue(b, v)
+		}
+	}
+	return b
+}
+
 func (c *conn) run(sql string, args []driver.Value) (native.Rows, error) {
 	c.args = c.args[:0]
 	for _, a := range args {

@@ -66,3 +66,14 @@ func (t *table) decode(r record.Record, key []record.Value) (row store.Row, more
 	}
 	return row, more, canonical, err
 }
+
+// missing names a column that may not be NULL and is: REPLACE would write its
+// default for it.
+func (t *table) missing(row store.Row) string {
+	for _, c := range t.columns {
+		if c.NotNull && row[c.at].Type == record.Null {
+			return c.Name
+		}
+	}
+	return ""
+}

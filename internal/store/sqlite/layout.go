@@ -145,6 +145,15 @@ func createTable(c *conn, t *table) (added bool, err error) {
 	if t.Kind == 0 {
 		return added, nil
 	}
+	// REPLACE is half the work of UPDATE, but it would drop rows for a unique
+	// index that somebody else has made.
+	other, err := c.row(`SELECT count(*) FROM pragma_index_list(?) WHERE origin <> 'pk'`, t.Name)
+	if err != nil {
+		return added, err
+	}
+	if other[0].Int > 0 {
+		t.replace = ""
+	}
 	// Triggers name the columns: make them anew.
 	for _, op := range []string{"insert", "update", "delete"} {
 		if err := c.script("DROP TRIGGER IF EXISTS " + schema.Quote("_fb_on_"+op+"_"+t.Name)); err != nil {

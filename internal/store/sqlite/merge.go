@@ -164,6 +164,9 @@ func (w *work) judge(o *offer) (fault, error) {
 	if err != nil {
 		return bad(store.ReasonConstraint, "%v", err)
 	}
+	if c := t.missing(row); c != "" {
+		return bad(store.ReasonConstraint, "NOT NULL constraint failed: %s.%s", t.Name, c)
+	}
 	for _, c := range t.columns {
 		if kept, err := w.kept(c.affinity, row[c.at]); err != nil || !kept {
 			return fault{store.ReasonConstraint, "value does not fit column " + c.Name, true}, err

@@ -14,12 +14,8 @@ type packed struct {
 	n    int
 }
 
-func (p *packed) add(vals ...[]record.Value) {
-	for _, part := range vals {
-		for _, v := range part {
-			p.args = record.AppendValue(p.args, v)
-		}
-	}
+func (p *packed) add(parts ...[]record.Value) {
+	p.args = appendValues(p.args, parts...)
 	p.n++
 }
 
@@ -79,17 +75,19 @@ func (w *work) show(t *table, offers []*offer) error {
 	if t == nil {
 		return nil
 	}
-	var insert, update, remove []*offer
+	var remove, replace, insert, update []*offer
 	for _, o := range offers {
 		old := o.shown != nil && o.shown.row != nil
 		switch {
 		case o.over || o.fault.reason != "":
 		case o.row == nil && old:
 			remove = append(remove, o)
-		case o.row == nil:
+		case o.row == nil || old && slices.EqualFunc(o.row, o.shown.row, record.Value.Equal):
+		case t.replace != "":
+			replace = append(replace, o)
 		case !old:
 			insert = append(insert, o)
-		case t.update != "" && !slices.EqualFunc(o.row, o.shown.row, record.Value.Equal):
+		default:
 			update = append(update, o)
 		}
 	}
@@ -99,6 +97,7 @@ func (w *work) show(t *table, offers []*offer) error {
 		args   func(p *packed, o *offer)
 	}{
 		{t.remove, remove, func(p *packed, o *offer) { p.add(o.key) }},
+		{t.replace, replace, func(p *packed, o *offer) { p.add(o.row) }},
 		{t.insert, insert, func(p *packed, o *offer) { p.add(o.row) }},
 		{t.update, update, func(p *packed, o *offer) { p.add(o.row[len(t.Key):], o.key) }},
 	} {

@@ -33,6 +33,7 @@ type table struct {
 	putSide    string // bookkeeping, whole
 	removeSide string // bookkeeping by key
 	upsert     string // row, whole
+	replace    string // row, whole; empty if other indexes than the key's are there
 }
 
 // sideColumns are what the bookkeeping has beyond the key.
@@ -103,6 +104,7 @@ func newTable(s schema.Table) *table {
 	t.getRow = fmt.Sprintf("SELECT %s FROM %s WHERE %s", list(cols), name, where)
 	t.insert = fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", name, list(cols), marks(len(cols)))
 	t.upsert = upsertSQL(s)
+	t.replace = fmt.Sprintf("INSERT OR REPLACE INTO %s (%s) VALUES (%s)", name, list(cols), marks(len(cols)))
 	t.remove = fmt.Sprintf("DELETE FROM %s WHERE %s", name, where)
 	if len(rest) > 0 {
 		t.update = fmt.Sprintf("UPDATE %s SET %s WHERE %s", name, equal(rest, "", ", "), where)
@@ -111,13 +113,7 @@ func newTable(s schema.Table) *table {
 		return t
 	}
 	t.getSide = fmt.Sprintf("SELECT %s FROM %s WHERE %s", sideColumns, t.side, where)
-	side := strings.Split(sideColumns, ", ")
-	set := make([]string, len(side))
-	for i, c := range side {
-		set[i] = c + " = excluded." + c
-	}
-	t.putSide = fmt.Sprintf("INSERT INTO %s (%s, %s) VALUES (%s) ON CONFLICT DO UPDATE SET %s",
-		t.side, sideColumns, list(key), marks(len(side)+len(key)), strings.Join(set, ", "))
+	t.putSide = fmt.Sprintf("INSERT OR REPLACE INTO %s (%s, %s) VALUES (%s)", t.side, sideColumns, list(key), marks(sideWidth+len(key)))
 	t.removeSide = fmt.Sprintf("DELETE FROM %s WHERE %s", t.side, where)
 	return t
 }

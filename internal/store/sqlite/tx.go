@@ -94,7 +94,10 @@ func (x *tx) put(t *table, row store.Row) error {
 			at.known = false
 		}
 	}
-	return x.c.exec(t.upsert, toDriver(row)...)
+	if t.replace == "" || t.missing(row) != "" {
+		return x.c.write(t.upsert, row)
+	}
+	return x.c.write(t.replace, row)
 }
 
 func (x *tx) Delete(name string, key ...record.Value) error {

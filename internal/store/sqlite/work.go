@@ -132,13 +132,13 @@ func (w *work) putRow(t *table, key []record.Value, old, row store.Row) error {
 	case row == nil && old == nil:
 		return nil
 	case row == nil:
-		return w.c.exec(t.remove, toDriver(key)...)
+		return w.c.write(t.remove, key)
 	case old == nil:
-		return w.c.exec(t.insert, toDriver(row)...)
+		return w.c.write(t.insert, row)
 	case t.update == "":
 		return nil
 	}
-	return w.c.exec(t.update, appendDriver(toDriver(row[len(key):]), key)...)
+	return w.c.write(t.update, row[len(key):], key)
 }
 
 // note takes down a change of what is shown.
