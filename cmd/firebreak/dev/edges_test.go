@@ -28,6 +28,22 @@ func TestEveryRequestIsAnsweredByARightMachineWhileTheFleetChanges(t *testing.T)
 	}
 }
 
+func TestUpgradesOfNodesFailNoRequest(t *testing.T) {
+	t.Parallel()
+	s := small(t, filepath.Join(t.TempDir(), "dev"))
+	s.rate, s.requests, s.upgrades, s.exitAfter = 20, 50, time.Second, 6*time.Second
+	if err := s.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ends := 0
+	for _, n := range s.federation.Plan().Nodes {
+		ends += s.federation.Ends(n)
+	}
+	if r := readReport(t, s.report).Edges; ends == 0 || r.Requests < 50 || r.Errors != 0 {
+		t.Errorf("%d upgrades, counted %+v", ends, r)
+	}
+}
+
 // forgetful is a catalog that ignores removals: what an edge must not be.
 type forgetful struct {
 	edge.Catalog

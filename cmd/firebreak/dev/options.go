@@ -31,6 +31,7 @@ type flags struct {
 	trace, traceColumns       string
 	traceSpeed                float64
 	script, latency           string
+	upgrades                  time.Duration
 	flat                      bool
 	traceUntil                string
 }
@@ -52,6 +53,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.Float64Var(&f.traceSpeed, "trace-speed", 3600, "trace seconds per second")
 	set.StringVar(&f.traceUntil, "trace-until", "", "stop at this trace time, in seconds, check, and exit")
 	set.DurationVar(&f.exitAfter, "exit-after", 0, "check and exit after this long (default: run until Ctrl-C)")
+	set.DurationVar(&f.upgrades, "upgrades", 0, "restart a region node this often, while its machines run on (default: never)")
 	set.StringVar(&f.script, "script", "", "file of faults, a line each: 5s kill region iad")
 	set.StringVar(&f.latency, "latency", "none", "of the network between the nodes: none, wan, or a file")
 	set.BoolVar(&f.flat, "flat", false, "put the workers of all regions into one, to see the difference")
@@ -73,6 +75,7 @@ type options struct {
 	exitAfter time.Duration // zero means until asked
 	report    string        // empty means none
 	script    string        // file of faults; empty means none
+	upgrades  time.Duration // between two of them; zero means none
 	latency   string        // "none", "wan" or a file
 }
 
@@ -89,7 +92,7 @@ func (f *flags) parse(set *pflag.FlagSet) (options, error) {
 		spec:  federation.Spec{Workers: f.workers, Globals: f.globals, Routers: f.routers},
 		given: map[string]bool{}, seed: f.seed, data: f.data, resume: f.resume, processes: f.processes,
 		enforce: f.brakes == "enforce", exitAfter: f.exitAfter, report: f.report,
-		script: f.script, latency: f.latency,
+		script: f.script, upgrades: f.upgrades, latency: f.latency,
 	}
 	set.Visit(func(x *pflag.Flag) { o.given[x.Name] = true })
 	for _, r := range f.regions {
@@ -112,6 +115,12 @@ func (f *flags) parse(set *pflag.FlagSet) (options, error) {
 	}
 	if f.exitAfter < 0 || f.exitAfter == 0 && o.given["exit-after"] {
 		problem("--exit-after %v: want a time above zero, as in 20s", f.exitAfter)
+	}
+	if f.upgrades < 0 || f.upgrades == 0 && o.given["upgrades"] {
+		problem("--upgrades %v: want a time above zero, as in 30s", f.upgrades)
+	}
+	if f.upgrades > 0 && f.script != "" {
+		problem("--upgrades: not with --script: its verdicts would count these restarts")
 	}
 	var err error
 	if o.rate, err = rate.Parse(f.traffic); err != nil {

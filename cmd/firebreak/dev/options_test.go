@@ -77,6 +77,8 @@ func TestBadFlagsAreRefusedTogetherWithTheirReasons(t *testing.T) {
 	}{
 		{[]string{"--regions", "global,X", "--workers", "0", "--traffic", "fast", "--requests", "x", "--brakes", "maybe", "--exit-after", "-1s"},
 			[]string{"reserved", `"X"`, "workers: 0", `--traffic: rate "fast"`, `--requests: rate "x"`, `--brakes "maybe"`, "--exit-after -1s"}},
+		{[]string{"--upgrades", "0s"}, []string{"--upgrades 0s"}},
+		{[]string{"--upgrades", "5s", "--script", "f"}, []string{"--upgrades: not with --script"}},
 		{[]string{"--exit-after", "0"}, []string{"--exit-after 0s"}},
 		{[]string{"--regions", ""}, []string{"regions: want at least one"}},
 		{[]string{"--trace-until", "5", "--trace-speed", "2"}, []string{"--trace-until: want --trace FILE", "--trace-speed: want --trace FILE"}},

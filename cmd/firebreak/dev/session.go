@@ -163,6 +163,9 @@ func (s *session) feed(ctx context.Context) error {
 			return err
 		})
 	}
+	if s.upgrades > 0 {
+		g.Go(func() error { return s.upgradeNodes(ctx) })
+	}
 	g.Go(func() error { return s.runScript(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()

@@ -74,6 +74,8 @@ type Daemon struct {
 	mu      sync.Mutex
 	waiting []step
 	health  map[fleet.MachineID]Health // of machines whose checks have said anything
+	held    bool                       // changes wait to happen
+	again   bool                       // the node has restarted: it wants the full list
 	busy    bool                       // steps are in the node's hands, or it has to reconcile
 	failing error                      // why the last call failed; nil after a good one
 	changed chan struct{}              // closed and replaced at every change of the above
@@ -99,11 +101,11 @@ func New(cfg Config) *Daemon {
 }
 
 // Offer makes changes happen: they are true from now on, and the node is told
-// in their order. It waits while too many are waiting.
+// in their order. It waits while too many are waiting, and while they are held.
 func (d *Daemon) Offer(ctx context.Context, changes ...Change) error {
 	for {
 		d.mu.Lock()
-		if len(d.waiting) < maxWaiting {
+		if len(d.waiting) < maxWaiting && !d.held {
 			for _, c := range changes {
 				if s, ok := d.happen(c); ok {
 					d.waiting = append(d.waiting, s)
@@ -166,7 +168,7 @@ func (d *Daemon) signal() {
 func (d *Daemon) Idle(ctx context.Context) error {
 	for {
 		d.mu.Lock()
-		idle, changed, failing := len(d.waiting) == 0 && !d.busy, d.changed, d.failing
+		idle, changed, failing := len(d.waiting) == 0 && !d.busy && !d.again, d.changed, d.failing
 		d.mu.Unlock()
 		if idle {
 			return nil
@@ -180,6 +182,25 @@ func (d *Daemon) Idle(ctx context.Context) error {
 			return fmt.Errorf("worker %v: %w", d.cfg.Place, ctx.Err())
 		}
 	}
+}
+
+// Hold lets no more changes happen, and waits until the node knows of all that
+// did: it may be stopped then, and nobody misses anything. Release follows,
+// also after an error.
+func (d *Daemon) Hold(ctx context.Context) error {
+	d.mu.Lock()
+	d.held = true
+	d.mu.Unlock()
+	return d.Idle(ctx)
+}
+
+// Release lets changes happen again. The node has restarted: it is told the
+// full list, which confirms what it remembers.
+func (d *Daemon) Release() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held, d.again = false, true
+	d.signal()
 }
 
 // Told returns how many changes of its rows the node can have been asked for,
@@ -230,9 +251,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	reconcile := true
 	for {
 		var err error
-		if reconcile {
+		if !reconcile {
+			d.await(ctx)
+		}
+		if steps, again := d.take(); reconcile || again {
 			err = d.reconcile(ctx, d.takeAll())
-		} else if steps, stopped := d.take(ctx); stopped == nil {
+		} else {
 			err = d.tell(ctx, steps)
 		}
 		if ctx.Err() != nil {
@@ -247,25 +271,32 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 }
 
-// take waits for steps and takes all of them.
-func (d *Daemon) take(ctx context.Context) ([]step, error) {
+// await waits until there is something to tell.
+func (d *Daemon) await(ctx context.Context) {
 	for {
 		d.mu.Lock()
-		if len(d.waiting) > 0 {
-			steps := d.waiting
-			d.waiting, d.busy = nil, true
-			d.signal()
-			d.mu.Unlock()
-			return steps, nil
-		}
-		changed := d.changed
+		some, changed := len(d.waiting) > 0 || d.again, d.changed
 		d.mu.Unlock()
+		if some {
+			return
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return
 		}
 	}
+}
+
+// take takes all steps that wait, and says whether the node wants the full list
+// instead.
+func (d *Daemon) take() (steps []step, again bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	steps, again = d.waiting, d.again
+	d.waiting, d.again, d.busy = nil, false, true
+	d.signal()
+	return steps, again
 }
 
 // takeAll returns the full list of what the worker runs. It takes the place of

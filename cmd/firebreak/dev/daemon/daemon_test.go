@@ -305,6 +305,41 @@ func TestAMachineRunsFromBeforeItsNodeHearsOfItUntilAfter(t *testing.T) {
 	})
 }
 
+func TestHeldChangesHappenAfterTheNodeHasTheFullListAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, model := newNode(), truth.New()
+		d := newDaemon(n, model)
+		stop := run(t, d)
+		if err := d.Idle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Offer(t.Context(), daemon.Change{ID: "a", App: "web"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Hold(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		offered := make(chan error, 1)
+		go func() { offered <- d.Offer(t.Context(), daemon.Change{ID: "b", App: "web"}) }()
+		synctest.Wait()
+		if len(model.Snapshot()) != 1 || len(n.rows) != 1 {
+			t.Errorf("while held: %v is true, the node has %v", model.Snapshot(), n.rows)
+		}
+		clear(n.rows) // it restarts, without its memory
+		d.Release()
+		if err := <-offered; err != nil {
+			t.Error(err)
+		}
+		if err := d.Idle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := model.Snapshot().Diff(n.shown()); diff != "" || n.calls[2] != "reconcile" {
+			t.Errorf("%s after %v", diff, n.calls)
+		}
+		stop()
+	})
+}
+
 func TestWhatIsThereFromTheStartGoesInOneReconcile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode()
