@@ -122,7 +122,7 @@ func TestQueriesThatWriteOrNeverEndAreRefusedAndHarmNothing(t *testing.T) {
 	for _, sql := range []string{
 		`DELETE FROM fleet_machines`, `INSERT INTO fleet_probe VALUES ('w1', 1)`, `UPDATE fleet_machines SET app = 'x'`,
 		`ATTACH DATABASE '/tmp/x' AS x`, `SELECT load_extension('x')`, `PRAGMA journal_mode = DELETE`, `DROP VIEW fleet_current`,
-		`SELECT`, ``, `SELECT 1; DELETE FROM fleet_machines`, `VACUUM INTO '/tmp/x'`,
+		`SELECT`, ``, `;`, `-- nothing`, `/* nothing */`, "\x00", `SELECT 1; DELETE FROM fleet_machines`, `VACUUM INTO '/tmp/x'`,
 	} {
 		if _, _, err := n.query(sql); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s: %v, want INVALID_ARGUMENT", sql, err)
