@@ -14,9 +14,9 @@ import (
 // that happen: so from some size on it waits for the run in progress.
 const (
 	walPage   = 4096 + 24 // a page with its header
-	walStep   = 4 << 20   // growth from one run to the next
-	walRemote = 16 << 20  // from here on peers' records wait
-	walLocal  = 64 << 20  // from here on local writes wait too
+	walStep   = 16 << 20  // growth from one run to the next
+	walRemote = 48 << 20  // from here on peers' records wait
+	walLocal  = 128 << 20 // from here on local writes wait too
 )
 
 // checkpointer moves the log into the file from a connection of its own, off

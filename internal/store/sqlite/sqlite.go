@@ -139,8 +139,8 @@ func (db *DB) prepare(ctx context.Context) error {
 	if err := checkIdentity(c, db.cfg); err != nil {
 		return err
 	}
-	if err := c.script(`PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 0; PRAGMA recursive_triggers = ON;
-		PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA trusted_schema = ON;
+	if err := c.script(`PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864; PRAGMA recursive_triggers = ON;
+		PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768; PRAGMA trusted_schema = ON;
 		CREATE TEMP TABLE _fb_probe (one INTEGER PRIMARY KEY, t TEXT, n NUMERIC, r REAL)`); err != nil {
 		return err
 	}

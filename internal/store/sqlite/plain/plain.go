@@ -44,7 +44,7 @@ func Open(path string, cfg Config) (*DB, error) {
 	if cfg.Fsync {
 		mode = "FULL"
 	}
-	if err := db.Script("PRAGMA journal_mode = WAL; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY; PRAGMA synchronous = " + mode); err != nil {
+	if err := db.Script("PRAGMA journal_mode = WAL; PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; PRAGMA synchronous = " + mode); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
