@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -47,7 +49,7 @@ func newWorld(t testing.TB, names ...string) *world {
 	}
 	w := &world{t: t, ca: ca, dir: t.TempDir(), regions: map[string]*region{}}
 	for _, name := range names {
-		w.regions[name] = &region{name: name, apps: map[string][]*regionv1.Machine{}, moved: make(chan struct{})}
+		w.regions[name] = &region{name: name, apps: map[string][]*regionv1.Machine{}, moved: make(chan struct{}), onLine: name}
 		w.serveRegion(w.regions[name], "127.0.0.1:0")
 		w.regions[name].gateways = []*globalv1.Gateway{{Node: name + "-w1", Address: w.regions[name].addr}}
 	}
@@ -162,6 +164,32 @@ type region struct {
 	asked    int
 	watched  map[string]int // app: interests now
 	moved    chan struct{}
+	past     []map[string][]*regionv1.Machine // apps, before each change
+	begun    []string                         // app@position of every interest that was asked for
+	onLine   string                           // what its positions begin with
+}
+
+// position is where a watch goes on that has all that is there now.
+func (r *region) position() []byte { return fmt.Appendf(nil, "%s:%d", r.onLine, len(r.past)) }
+
+// at returns an app's machines at a position, if it is one of this region.
+func (r *region) at(app string, position []byte) (map[string]*regionv1.Machine, bool) {
+	line, n, ok := strings.Cut(string(position), ":")
+	i, err := strconv.Atoi(n)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !ok || err != nil || line != r.onLine || i > len(r.past) {
+		return nil, false
+	}
+	apps := r.apps
+	if i < len(r.past) {
+		apps = r.past[i]
+	}
+	out := map[string]*regionv1.Machine{}
+	for _, m := range apps[app] {
+		out[m.Id] = m
+	}
+	return out, true
 }
 
 func (r *region) set(app string, n int) {
@@ -183,6 +211,7 @@ func (r *region) machine(app, id string) *regionv1.Machine {
 func (r *region) change(fn func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.past = append(r.past, maps.Clone(r.apps))
 	fn()
 	close(r.moved)
 	r.moved = make(chan struct{})
@@ -271,7 +300,7 @@ func (r *region) Watch(stream regionv1.RegionService_WatchServer) error {
 			_ = stream.Send(&regionv1.WatchResponse{Event: &regionv1.WatchResponse_Status{Status: &regionv1.WatchStatus{Coverage: cov, NewestEndAgeMs: -1}}})
 		}
 		for _, id := range slices.Sorted(maps.Keys(interests)) {
-			r.update(stream, id, interests[id], sent)
+			r.update(stream, id, interests[id], sent, false)
 		}
 		select {
 		case err := <-errs:
@@ -284,7 +313,12 @@ func (r *region) Watch(stream regionv1.RegionService_WatchServer) error {
 			switch p := req.GetPart().(type) {
 			case *regionv1.WatchRequest_Add:
 				interests[p.Add.Id] = p.Add.GetApp()
+				if was, ok := r.at(p.Add.GetApp(), p.Add.GetPosition()); ok {
+					sent[p.Add.Id] = was
+					r.update(stream, p.Add.Id, p.Add.GetApp(), sent, true)
+				}
 				r.change(func() {
+					r.begun = append(r.begun, p.Add.GetApp()+"@"+string(p.Add.GetPosition()))
 					if r.watched == nil {
 						r.watched = map[string]int{}
 					}
@@ -300,9 +334,9 @@ func (r *region) Watch(stream regionv1.RegionService_WatchServer) error {
 }
 
 // update sends what is not as it was sent.
-func (r *region) update(stream regionv1.RegionService_WatchServer, id uint64, app string, sent map[uint64]map[string]*regionv1.Machine) {
+func (r *region) update(stream regionv1.RegionService_WatchServer, id uint64, app string, sent map[uint64]map[string]*regionv1.Machine, resumed bool) {
 	r.mu.Lock()
-	list := slices.Clone(r.apps[app])
+	list, position := slices.Clone(r.apps[app]), r.position()
 	r.mu.Unlock()
 	first := sent[id] == nil
 	if first {
@@ -310,20 +344,27 @@ func (r *region) update(stream regionv1.RegionService_WatchServer, id uint64, ap
 		_ = stream.Send(&regionv1.WatchResponse{Interest: id, Event: &regionv1.WatchResponse_Snapshot{Snapshot: &regionv1.WatchSnapshot{}}})
 	}
 	now := map[string]*regionv1.Machine{}
+	var out []*regionv1.WatchResponse
 	for _, m := range list {
 		now[m.Id] = m
 		if sent[id][m.Id] != m {
-			_ = stream.Send(&regionv1.WatchResponse{Interest: id, Event: &regionv1.WatchResponse_Machine{Machine: m}})
+			out = append(out, &regionv1.WatchResponse{Event: &regionv1.WatchResponse_Machine{Machine: m}})
 		}
 	}
 	for gone, m := range sent[id] {
 		if now[gone] == nil {
-			_ = stream.Send(&regionv1.WatchResponse{Interest: id, Event: &regionv1.WatchResponse_Gone{Gone: &regionv1.MachineGone{Worker: m.Worker, Id: gone, Ended: true}}})
+			out = append(out, &regionv1.WatchResponse{Event: &regionv1.WatchResponse_Gone{Gone: &regionv1.MachineGone{Worker: m.Worker, Id: gone, Ended: true}}})
 		}
 	}
 	sent[id] = now
-	if first {
-		_ = stream.Send(&regionv1.WatchResponse{Interest: id, Event: &regionv1.WatchResponse_Synced{Synced: &regionv1.WatchSynced{}}})
+	if first || resumed {
+		out = append(out, &regionv1.WatchResponse{Event: &regionv1.WatchResponse_Synced{Synced: &regionv1.WatchSynced{}}})
+	}
+	for i, ev := range out {
+		if ev.Interest = id; i == len(out)-1 {
+			ev.Position = position
+		}
+		_ = stream.Send(ev)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	regionv1 "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
 	"github.com/firebreak-dev/firebreak/router/directory"
 	"github.com/firebreak-dev/firebreak/router/join"
+	"github.com/firebreak-dev/firebreak/router/position"
 )
 
 const (
@@ -71,6 +72,11 @@ func (h *hub) add(sub join.Sub, app fleet.App) {
 	h.change(func(core *join.Region) { core.Add(sub, app, h.client.now()) })
 }
 
+// resume is add for who holds what there was at a position.
+func (h *hub) resume(sub join.Sub, from position.Position) {
+	h.change(func(core *join.Region) { core.Resume(sub, from, h.client.now()) })
+}
+
 func (h *hub) remove(sub join.Sub, app fleet.App) {
 	h.change(func(core *join.Region) { core.Remove(sub, app) })
 }
@@ -98,7 +104,9 @@ func (h *hub) change(fn func(*join.Region)) {
 func (h *hub) changed(fn func(*join.Region)) (wakes []func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	before := h.core.Resumes()
 	fn(h.core)
+	h.client.metrics.resumed(h.name, before, h.core.Resumes())
 	for _, sub := range h.core.Touched() {
 		if wake := h.wakes[sub]; wake != nil {
 			wakes = append(wakes, wake)
@@ -194,7 +202,7 @@ func (h *hub) follow(ctx context.Context) (err error) {
 		return errors.Join(err, rerr)
 	}
 	h.client.metrics.streams.WithLabelValues(string(h.name)).Inc()
-	h.change(func(core *join.Region) { core.Connected() })
+	h.change(func(core *join.Region) { core.Connected(position.Tag(gw.node), h.client.now()) })
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return h.send(gctx, stream, cancel, begun, len(list) > 1) })
 	g.Go(func() error {

@@ -1,6 +1,11 @@
 package router
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+	"github.com/firebreak-dev/firebreak/router/join"
+)
 
 type metrics struct {
 	failovers  prometheus.Counter
@@ -13,6 +18,8 @@ type metrics struct {
 	interests  *prometheus.GaugeVec
 	badRows    *prometheus.CounterVec
 	streams    *prometheus.CounterVec
+	resumes    *prometheus.CounterVec
+	positions  *prometheus.CounterVec
 	saves      *prometheus.CounterVec
 }
 
@@ -34,13 +41,25 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "firebreak_router_watches", Help: "Watch streams of clients."}),
 		interests: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "firebreak_router_interests", Help: "Apps that the router watches in a region."}, []string{"region"}),
-		badRows: counters("firebreak_router_watch_refused_total", "Messages of a region's watch that were dropped as malformed.", "region"),
-		streams: counters("firebreak_router_watch_streams_total", "Watch streams to a region that began.", "region"),
-		saves:   counters("firebreak_router_last_good_saves_total", "Writes of the last-good file, by result.", "result"),
+		badRows:   counters("firebreak_router_watch_refused_total", "Messages of a region's watch that were dropped as malformed.", "region"),
+		streams:   counters("firebreak_router_watch_streams_total", "Watch streams to a region that began.", "region"),
+		resumes:   counters("firebreak_router_watch_resumes_total", "Apps that clients' watches went on with in a region, by whether their position held.", "region", "result"),
+		positions: counters("firebreak_router_watch_positions_total", "Positions that clients came back with, by whether they could be read.", "result"),
+		saves:     counters("firebreak_router_last_good_saves_total", "Writes of the last-good file, by result.", "result"),
 	}
 	if reg != nil {
 		reg.MustRegister(m.failovers, m.entries, m.badEntries, m.asks, m.hedges, m.lookups, m.watches,
-			m.interests, m.badRows, m.streams, m.saves)
+			m.interests, m.badRows, m.streams, m.resumes, m.positions, m.saves)
 	}
 	return m
+}
+
+// resumed counts what became of positions between two readings.
+func (m *metrics) resumed(region fleet.Region, before, after join.Resumes) {
+	if n := after.Held - before.Held; n > 0 {
+		m.resumes.WithLabelValues(string(region), "held").Add(float64(n))
+	}
+	if n := after.Lost - before.Lost; n > 0 {
+		m.resumes.WithLabelValues(string(region), "lost").Add(float64(n))
+	}
 }

@@ -58,8 +58,11 @@ func (s *service) Query(req *routerv1.QueryRequest, stream routerv1.RouterServic
 }
 
 func checkQuery(req *routerv1.QueryRequest) (plan.Policy, error) {
-	if req.GetSql() == "" || len(req.GetSql()) > maxSQL || len(req.GetReduce()) > maxSQL {
-		return plan.Policy{}, status.Errorf(codes.InvalidArgument, "SQL is empty or over the limit of %d bytes", maxSQL)
+	if req.GetSql() == "" {
+		return plan.Policy{}, status.Error(codes.InvalidArgument, "SQL is empty")
+	}
+	if n := max(len(req.GetSql()), len(req.GetReduce())); n > maxSQL {
+		return plan.Policy{}, status.Errorf(codes.InvalidArgument, "SQL of %d bytes is over the limit of %d", n, maxSQL)
 	}
 	switch req.GetPolicy() {
 	case routerv1.Policy_POLICY_UNSPECIFIED, routerv1.Policy_POLICY_ALL:

@@ -65,6 +65,7 @@ func newRegionClient(c *regionClient) *regionClient {
 
 // gateway is one way into the region.
 type gateway struct {
+	node    fleet.Worker
 	address string
 	conn    *grpc.ClientConn
 }
@@ -101,9 +102,9 @@ func (c *regionClient) gateways() ([]gateway, error) {
 			c.conns[g.Address] = conn
 		}
 		if at, ok := c.failed[g.Address]; ok && c.now().Since(at) < avoidFor {
-			avoided = append(avoided, gateway{g.Address, conn})
+			avoided = append(avoided, gateway{g.Node, g.Address, conn})
 		} else {
-			out = append(out, gateway{g.Address, conn})
+			out = append(out, gateway{g.Node, g.Address, conn})
 		}
 	}
 	if out = append(out, avoided...); len(out) == 0 {

@@ -17,6 +17,7 @@ import (
 	routerv1 "github.com/firebreak-dev/firebreak/proto/firebreak/router/v1"
 	"github.com/firebreak-dev/firebreak/router/directory"
 	"github.com/firebreak-dev/firebreak/router/join"
+	"github.com/firebreak-dev/firebreak/router/position"
 )
 
 const (
@@ -33,12 +34,14 @@ func (s *service) Watch(stream routerv1.RouterService_WatchServer) error {
 	if err != nil {
 		return err
 	}
-	if first.GetHello() == nil {
+	hello := first.GetHello()
+	if hello == nil {
 		return status.Error(codes.InvalidArgument, "the first request must be a hello")
 	}
 	w := &watching{
 		service: s, core: join.NewSession(), stream: stream, bell: newBell(),
 		subs: map[fleet.Region]join.Sub{}, said: map[fleet.Region]coverage.State{},
+		from: s.positions(hello.GetPosition()),
 	}
 	s.watchers.enter(w.bell)
 	s.metrics.watches.Inc()
@@ -78,7 +81,20 @@ type watching struct {
 	stream routerv1.RouterService_WatchServer
 	bell   *bell
 	subs   map[fleet.Region]join.Sub
-	said   map[fleet.Region]coverage.State // how each region stands to other apps, as told
+	said   map[fleet.Region]coverage.State   // how each region stands to other apps, as told
+	from   map[fleet.App][]position.Position // where the client goes on, until the app is announced
+}
+
+// positions reads where a client goes on.
+func (s *service) positions(b []byte) map[fleet.App][]position.Position {
+	all, bad := position.All(b)
+	s.metrics.positions.WithLabelValues("refused").Add(float64(bad))
+	s.metrics.positions.WithLabelValues("read").Add(float64(len(all)))
+	out := map[fleet.App][]position.Position{}
+	for _, p := range all {
+		out[p.App] = append(out[p.App], p)
+	}
+	return out
 }
 
 func (w *watching) run(ctx context.Context, requests <-chan *routerv1.WatchRequest) error {
@@ -104,7 +120,9 @@ func (w *watching) run(ctx context.Context, requests <-chan *routerv1.WatchReque
 			w.moved(p)
 		}
 		more = w.drain()
-		w.core.Announce(w.copy.names(), w.listAge(), w.stand, w.copy.now())
+		for _, app := range w.core.Announce(w.copy.names(), w.listAge(), w.stand, w.copy.now()) {
+			delete(w.from, app) // what it did not go on with it has dropped
+		}
 		for _, resp := range w.core.Take() {
 			if err := w.stream.Send(resp); err != nil {
 				return err
@@ -134,6 +152,7 @@ func (w *watching) request(req *routerv1.WatchRequest) error {
 	case *routerv1.WatchRequest_RemoveApp:
 		app := fleet.App(part.RemoveApp)
 		w.bell.unwant(app)
+		delete(w.from, app)
 		for _, region := range w.core.RemoveApp(app) {
 			w.unsubscribe(region, app)
 		}
@@ -159,7 +178,13 @@ func (w *watching) apply(app fleet.App, st directory.Standing) {
 		if _, ok := w.subs[st.Region]; !ok {
 			w.subs[st.Region] = h.enter(w.bell.ring)
 		}
-		h.add(w.subs[st.Region], app)
+		i := slices.IndexFunc(w.from[app], func(p position.Position) bool { return p.Region == st.Region })
+		if i < 0 {
+			h.add(w.subs[st.Region], app)
+			return
+		}
+		h.resume(w.subs[st.Region], w.from[app][i])
+		w.from[app] = slices.Delete(w.from[app], i, i+1)
 	case join.Unsubscribe:
 		w.unsubscribe(st.Region, app)
 	}

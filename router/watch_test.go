@@ -22,16 +22,28 @@ type watcher struct {
 	status   map[string]string            // app@region
 	announce map[string]*routerv1.AppSynced
 	events   int
+	told     []string          // "region event", machines and lists only
+	position map[string][]byte // app@region
 }
 
 func watch(t testing.TB, c routerv1.RouterServiceClient, apps ...string) *watcher {
+	t.Helper()
+	return watchFrom(t, c, nil, apps...)
+}
+
+// watchFrom goes on from where another watcher was.
+func watchFrom(t testing.TB, c routerv1.RouterServiceClient, before *watcher, apps ...string) *watcher {
 	t.Helper()
 	stream, err := c.Watch(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &watcher{stream: stream, machines: map[string]*regionv1.Machine{}, status: map[string]string{}, announce: map[string]*routerv1.AppSynced{}}
-	w.send(t, &routerv1.WatchRequest{Part: &routerv1.WatchRequest_Hello{Hello: &routerv1.WatchHello{Client: "test"}}})
+	w := &watcher{stream: stream, machines: map[string]*regionv1.Machine{}, status: map[string]string{}, announce: map[string]*routerv1.AppSynced{}, position: map[string][]byte{}}
+	hello := &routerv1.WatchHello{Client: "test"}
+	if before != nil {
+		hello.Position = before.where()
+	}
+	w.send(t, &routerv1.WatchRequest{Part: &routerv1.WatchRequest_Hello{Hello: hello}})
 	for _, app := range apps {
 		w.send(t, &routerv1.WatchRequest{Part: &routerv1.WatchRequest_AddApp{AddApp: app}})
 	}
@@ -58,6 +70,22 @@ func (w *watcher) take(resp *routerv1.WatchResponse) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.events++
+	place := resp.GetApp() + "@" + resp.GetRegion()
+	note := func(what string) {
+		w.told = append(w.told, resp.GetRegion()+" "+what)
+		delete(w.position, place)
+	}
+	switch e := resp.GetEvent().(type) {
+	case *routerv1.WatchResponse_Machine:
+		note("+" + e.Machine.GetId())
+	case *routerv1.WatchResponse_Gone:
+		note("-" + e.Gone.GetId())
+	case *routerv1.WatchResponse_Reset_:
+		note("reset")
+	}
+	if len(resp.GetPosition()) > 0 {
+		w.position[place] = resp.GetPosition()
+	}
 	switch e := resp.GetEvent().(type) {
 	case *routerv1.WatchResponse_Machine:
 		w.machines[resp.GetRegion()+"/"+e.Machine.GetId()] = e.Machine
@@ -70,6 +98,29 @@ func (w *watcher) take(resp *routerv1.WatchResponse) {
 	case *routerv1.WatchResponse_AppSynced:
 		w.announce[resp.GetApp()] = e.AppSynced
 	}
+}
+
+// where is where the watch goes on: everything that it was given.
+func (w *watcher) where() []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []byte
+	for _, place := range slices.Sorted(maps.Keys(w.position)) {
+		out = append(out, w.position[place]...)
+	}
+	return out
+}
+
+func (w *watcher) placed(place string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.position[place] != nil
+}
+
+func (w *watcher) wasTold() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.told)
 }
 
 func (w *watcher) known() []string {

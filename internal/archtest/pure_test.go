@@ -31,6 +31,7 @@ var pure = []string{
 	"router/directory",
 	"router/plan",
 	"router/join",
+	"router/position",
 	"router/catalog/core",
 }
 

@@ -7,9 +7,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/firebreak-dev/firebreak/internal/identity"
 	"github.com/firebreak-dev/firebreak/internal/rpc"
@@ -69,6 +74,20 @@ type router struct {
 	says  []*routerv1.WatchResponse // to each watch, as soon as it asks for an app
 	moved chan struct{}
 	added []string
+	from  []string // positions that watches began with
+	deaf  bool     // every watch is refused
+}
+
+func (r *router) refuse(all bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deaf = all
+}
+
+func (r *router) begun() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.from)
 }
 
 func (e *edge) router(name string, says ...*routerv1.WatchResponse) *router {
@@ -104,6 +123,17 @@ func (r *router) Watch(stream routerv1.RouterService_WatchServer) error {
 		req, err := stream.Recv()
 		if err != nil {
 			return err
+		}
+		if hello := req.GetHello(); hello != nil {
+			r.mu.Lock()
+			deaf := r.deaf
+			if !deaf {
+				r.from = append(r.from, string(hello.GetPosition()))
+			}
+			r.mu.Unlock()
+			if deaf {
+				return status.Error(codes.Unavailable, "not yet")
+			}
 		}
 		if app := req.GetAddApp(); app != "" {
 			r.mu.Lock()
@@ -383,5 +413,36 @@ func BenchmarkPublish(b *testing.B) {
 		m.App = names[i%apps]
 		co.Step(m, time.Now())
 		c.Show(co.Ready())
+	}
+}
+
+// A catalog that loses its router goes on where it was: it never shows less
+// than it had, and its app is whole again without a list.
+func TestComesBackWithWhatItHas(t *testing.T) {
+	e := newEdge(t)
+	at := func(m *routerv1.WatchResponse, position string) *routerv1.WatchResponse {
+		m.Position = []byte(position)
+		return m
+	}
+	first := e.router("r1", machine("1"), live, at(machine("2"), "p1"), synced(true))
+	second := e.router("r2", live, machine("3"), synced(true)) // what changed since p1
+	second.refuse(true)
+	c, _ := start(t, catalog.Config{Routers: []string{first.addr, second.addr}, TLS: e.tls()})
+	whole := func(v catalog.View) bool { return v.Complete && v.Age == 0 && len(v.Endpoints) == 2 }
+	shown := len(until(t, c, "both machines", whole).Endpoints)
+	second.refuse(false)
+	first.stop()
+	for {
+		v := until(t, c, "never less than it had", func(v catalog.View) bool { return len(v.Endpoints) < shown || len(v.Endpoints) == 3 })
+		if len(v.Endpoints) < shown {
+			t.Fatalf("it shows %d of %d endpoints", len(v.Endpoints), shown)
+		}
+		if len(v.Endpoints) == 3 {
+			break
+		}
+	}
+	until(t, c, "complete", func(v catalog.View) bool { return v.Complete && v.Age == 0 })
+	if diff := cmp.Diff([]string{"p1"}, second.begun()); diff != "" {
+		t.Errorf("where it went on: %s", diff)
 	}
 }

@@ -25,6 +25,7 @@ const (
 	listEvery    = 30 * time.Second // regions and their localities
 	listTime     = 5 * time.Second
 	maxReceive   = 4 << 20
+	maxPositions = 3 << 20          // that a router reads; apps beyond begin anew
 	heldLongGood = 10 * time.Second // a session that held this long resets the backoff
 )
 
@@ -140,7 +141,7 @@ type watchStream = grpc.BidiStreamingClient[routerv1.WatchRequest, routerv1.Watc
 
 // drive feeds the core and shows what comes of it.
 func (c *Client) drive(ctx context.Context, stream watchStream, messages <-chan *routerv1.WatchResponse, localities <-chan map[string]string, files chan []byte) error {
-	hello := &routerv1.WatchHello{Client: c.cfg.Client, Ring: c.cfg.Ring}
+	hello := &routerv1.WatchHello{Client: c.cfg.Client, Ring: c.cfg.Ring, Position: c.core.Position(c.wants(), maxPositions)}
 	if err := stream.Send(&routerv1.WatchRequest{Part: &routerv1.WatchRequest_Hello{Hello: hello}}); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}

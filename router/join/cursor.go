@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/firebreak-dev/firebreak/internal/fleet"
+	"github.com/firebreak-dev/firebreak/internal/fleet/coverage"
 	"github.com/firebreak-dev/firebreak/router/directory"
 )
 
@@ -19,31 +20,54 @@ type cursor struct {
 type debt struct {
 	reset, synced, status bool
 	keys                  []Key
-	queued                map[Key]bool // key: whether its owner ended it
+	queued                map[Key]what
+}
+
+// what is owed about a machine.
+type what uint8
+
+const (
+	known   what = iota // the subscriber holds it as it is
+	changed             // or gone, if it is not there
+	ended               // gone, by its owner's word
+)
+
+func goneAs(byOwner bool) what {
+	if byOwner {
+		return ended
+	}
+	return changed
 }
 
 func (c *cursor) owe(app fleet.App) *debt {
 	d := c.owed[app]
 	if d == nil {
-		d = &debt{queued: map[Key]bool{}}
+		d = &debt{queued: map[Key]what{}}
 		c.owed[app] = d
 		c.line = append(c.line, app)
 	}
 	return d
 }
 
-func (d *debt) key(k Key, ended bool) {
+func (d *debt) key(k Key, w what) {
 	if _, ok := d.queued[k]; !ok {
 		d.keys = append(d.keys, k)
 	}
-	d.queued[k] = ended
+	if w != known || d.queued[k] == known {
+		d.queued[k] = w
+	}
 }
 
 // owe says that a machine of an app is not what its subscribers know.
-func (r *Region) owe(it *interest, k Key, ended bool) {
+func (r *Region) owe(it *interest, k Key, w what) {
 	for _, sub := range it.subs {
-		r.cursors[sub].owe(it.app).key(k, ended)
+		r.cursors[sub].owe(it.app).key(k, w)
 		r.touched[sub] = struct{}{}
+	}
+	for _, c := range it.catchups {
+		if c.id != 0 {
+			c.changed[k] = w
+		}
 	}
 }
 
@@ -76,11 +100,16 @@ func (r *Region) Drain(sub Sub, limit int, now directory.Instant) (events []Even
 		if len(d.keys) > 0 {
 			break // its turn goes on
 		}
+		r.show(it, now) // what is told is what everybody is told
 		if d.status {
 			events = append(events, Event{App: app, Kind: Status, Part: r.part(it, now), Pending: r.pending(it)})
 		}
-		if d.synced {
+		if d.synced && it.shown == coverage.Live { // else it is owed again
 			events = append(events, Event{App: app, Kind: Synced})
+			it.close(sub)
+		}
+		if at := it.standsAt(); at != nil && it.holds(sub) {
+			events = append(events, Event{App: app, Kind: Moved, At: at})
 		}
 		c.line = c.line[1:]
 		delete(c.owed, app)
@@ -100,12 +129,16 @@ func (r *Region) pay(events []Event, d *debt, it *interest, limit int) []Event {
 	for len(d.keys) > 0 && len(events) < limit {
 		k := d.keys[0]
 		d.keys = d.keys[1:]
-		ended := d.queued[k]
+		w := d.queued[k]
 		delete(d.queued, k)
-		if e, ok := it.machines[k]; ok {
+		e, ok := it.machines[k]
+		switch {
+		case ok && w == known:
+			events = append(events, Event{App: it.app, Kind: Known, Key: k, Machine: e.machine})
+		case ok:
 			events = append(events, Event{App: it.app, Kind: Upsert, Key: k, Machine: e.machine})
-		} else {
-			events = append(events, Event{App: it.app, Kind: Gone, Key: k, Ended: ended})
+		default:
+			events = append(events, Event{App: it.app, Kind: Gone, Key: k, Ended: w == ended})
 		}
 	}
 	return events

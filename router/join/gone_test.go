@@ -19,7 +19,7 @@ func setup(t *testing.T) (*Region, func(...*regionv1.WatchResponse)) {
 	r := NewRegion("ams")
 	now := directory.Instant{Mono: time.Second, Wall: 1}
 	r.Add(1, "web", now)
-	r.Connected()
+	r.Connected(1, directory.Instant{Mono: time.Second, Wall: 1})
 	h := func(ms ...*regionv1.WatchResponse) {
 		for _, m := range ms {
 			if m.GetStatus() == nil {
@@ -61,7 +61,7 @@ func TestAMachineThatAnUnfitGatewayLostIsJudgedByTheNextOneAfterAResume(t *testi
 	r, h := setup(t)
 	was := r.interests["web"].id
 	r.Lost("unfit", directory.Instant{Mono: 2 * time.Second, Wall: 2})
-	r.Connected()
+	r.Connected(1, directory.Instant{Mono: time.Second, Wall: 1})
 	h(status(live), &regionv1.WatchResponse{Position: []byte("p3"), Event: &regionv1.WatchResponse_Synced{}}) // resumed
 	if r.interests["web"].id == was || afterSnapshot(r, h) {
 		t.Error("no new snapshot was asked for, or it did not count")

@@ -12,6 +12,8 @@
 //     or its proven withdrawal from the directory.
 //   - A slow client costs its own place in line: it owes at most one event per
 //     machine, and gets the machine as it is when its turn comes.
+//   - A subscriber that comes back with a position is told what changed since,
+//     if the gateway that gave it says so; else everything, as if it were new.
 //   - A malformed message marks its own region and app, and nothing else.
 //   - Claims of one machine in several regions are judged together, by the same
 //     rule as within a region.
@@ -48,15 +50,18 @@ const (
 	Gone   Kind = 3
 	Synced Kind = 4 // everything that there is was named
 	Status Kind = 5
+	Known  Kind = 6 // the subscriber holds this machine as it is
+	Moved  Kind = 7 // whoever has taken all before, and nothing since, may go on from At
 )
 
 // Event is one step of an app in one region.
 type Event struct {
 	App     fleet.App
 	Kind    Kind
-	Key     Key               // Upsert, Gone
-	Machine *regionv1.Machine // Upsert; shared, not to be written to
+	Key     Key               // Upsert, Known, Gone
+	Machine *regionv1.Machine // Upsert, Known; shared, not to be written to
 	Ended   bool              // Gone: its owner said so
 	Part    coverage.Part     // Status
 	Pending bool              // Status: another one follows at once, if all is well
+	At      []byte            // Moved: an encoded position; shared
 }

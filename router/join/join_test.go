@@ -42,7 +42,10 @@ func synced(id uint64) *regionv1.WatchResponse {
 
 func machine(id uint64, name string, epoch uint64) *regionv1.WatchResponse {
 	return &regionv1.WatchResponse{Interest: id, Event: &regionv1.WatchResponse_Machine{
-		Machine: &regionv1.Machine{Worker: "w1", Id: name, App: "web", Epoch: epoch, Current: true, Routable: true},
+		Machine: &regionv1.Machine{
+			Worker: "w1", Id: name, App: "web", Epoch: epoch, Current: true, Routable: true,
+			State: regionv1.MachineState_MACHINE_STATE_STARTED,
+		},
 	}}
 }
 
@@ -111,7 +114,7 @@ func requests(r *join.Region) []string {
 
 func TestInterestLivesAsLongAsItsWatchers(t *testing.T) {
 	r := join.NewRegion("iad")
-	r.Connected()
+	r.Connected(1, at(0))
 	r.Add(1, "web", at(0))
 	r.Add(2, "web", at(0))
 	if diff := cmp.Diff([]string{"add 1"}, requests(r)); diff != "" {
@@ -133,13 +136,13 @@ func TestInterestLivesAsLongAsItsWatchers(t *testing.T) {
 func TestEveryStreamAsksAgainFromWhereItStood(t *testing.T) {
 	r := join.NewRegion("iad")
 	r.Add(1, "web", at(0))
-	r.Connected()
+	r.Connected(1, at(0))
 	r.Requests()
 	m := machine(1, "a", 1)
 	m.Position = []byte("p1")
 	feed(t, r, begin(1), m, synced(1), fit)
 	r.Lost("gone", at(0))
-	r.Connected()
+	r.Connected(1, at(0))
 	reqs := r.Requests()
 	if len(reqs) != 1 || string(reqs[0].GetAdd().GetPosition()) != "p1" {
 		t.Errorf("%v", reqs)
@@ -174,10 +177,10 @@ func TestWhoMayTakeAMachineAway(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			r := join.NewRegion("iad")
 			r.Add(1, "web", at(0))
-			r.Connected()
+			r.Connected(1, at(0))
 			feed(t, r, fit, begin(1), machine(1, "a", 1), synced(1))
 			r.Lost("killed", at(0))
-			r.Connected()
+			r.Connected(1, at(0))
 			r.Requests()
 			var c reader
 			feed(t, r, tc.msgs...)
@@ -195,7 +198,7 @@ func TestWhoMayTakeAMachineAway(t *testing.T) {
 func TestSlowSubscriberOwesOneEventPerMachine(t *testing.T) {
 	r := join.NewRegion("iad")
 	r.Add(1, "web", at(0))
-	r.Connected()
+	r.Connected(1, at(0))
 	feed(t, r, fit, begin(1), synced(1))
 	var c reader
 	c.read(r, 1, all)
@@ -212,7 +215,7 @@ func TestSlowSubscriberOwesOneEventPerMachine(t *testing.T) {
 func TestIdenticalMachineIsNoEvent(t *testing.T) {
 	r := join.NewRegion("iad")
 	r.Add(1, "web", at(0))
-	r.Connected()
+	r.Connected(1, at(0))
 	feed(t, r, fit, begin(1), machine(1, "a", 1), synced(1))
 	var c reader
 	c.read(r, 1, all)
@@ -228,7 +231,7 @@ func TestMalformedMessageMarksItsApp(t *testing.T) {
 	r := join.NewRegion("iad")
 	r.Add(1, "web", at(0))
 	r.Add(1, "db", at(0))
-	r.Connected()
+	r.Connected(1, at(0))
 	feed(t, r, fit, begin(1), machine(1, "a", 1), synced(1))
 	bad := machine(1, "b", 1)
 	bad.GetMachine().App = "db"
@@ -279,7 +282,7 @@ func TestReadersConvergeInRandomHistories(t *testing.T) {
 			name := fmt.Sprint("m", rng.IntN(5))
 			switch rng.IntN(8) {
 			case 0:
-				r.Connected()
+				r.Connected(1, at(0))
 				connected = true
 				_ = r.Handle([]*regionv1.WatchResponse{fit, unfit}[rng.IntN(2)], at(0))
 				answer()
@@ -307,7 +310,7 @@ func TestReadersConvergeInRandomHistories(t *testing.T) {
 			}
 		}
 		r.Lost("end", at(0))
-		r.Connected()
+		r.Connected(1, at(0))
 		_ = r.Handle(fit, at(0))
 		answer()
 		answer()

@@ -22,14 +22,27 @@ func (s *Session) upsert(j *joined, e Event, region fleet.Region) {
 		j.claims[e.Key.ID] = refs
 		j.regions[region].machines++
 	}
-	refs[i].machine = e.Machine
-	s.judge(j, e.App, e.Key.ID, refs[i])
+	r, first := refs[i], refs[i].machine == nil
+	r.machine = e.Machine
+	if e.Kind == Known && first { // the client has it as the region has: only what differs is told
+		r.current, r.contested = e.Machine.GetCurrent(), e.Machine.GetContested()
+		r = nil
+	} else {
+		j.regions[region].at = nil
+	}
+	s.judge(j, e.App, e.Key.ID, r)
 }
 
 func (s *Session) gone(j *joined, app fleet.App, region fleet.Region, k Key, ended bool) {
-	before := len(j.claims[k.ID])
-	refs := slices.DeleteFunc(j.claims[k.ID], func(r *ref) bool { return r.region == region && r.worker == k.Worker })
-	j.regions[region].machines -= before - len(refs)
+	sh, was := j.regions[region], false
+	refs := slices.DeleteFunc(j.claims[k.ID], func(r *ref) bool {
+		mine := r.region == region && r.worker == k.Worker
+		if mine {
+			sh.machines--
+			was = r.adjusted
+		}
+		return mine
+	})
 	if len(refs) == 0 {
 		delete(j.claims, k.ID)
 	} else {
@@ -38,6 +51,8 @@ func (s *Session) gone(j *joined, app fleet.App, region fleet.Region, k Key, end
 	s.send(app, region, &routerv1.WatchResponse{Event: &routerv1.WatchResponse_Gone{
 		Gone: &regionv1.MachineGone{Worker: string(k.Worker), Id: string(k.ID), Ended: ended},
 	}})
+	sh.at = nil
+	s.adjust(app, region, sh, was, false)
 	s.judge(j, app, k.ID, nil)
 }
 
@@ -69,6 +84,9 @@ func (s *Session) judge(j *joined, app fleet.App, id fleet.MachineID, changed *r
 		}
 		r.current, r.contested = v.current, v.contested
 		s.send(app, r.region, &routerv1.WatchResponse{Event: &routerv1.WatchResponse_Machine{Machine: shown(r)}})
+		was := r.adjusted
+		r.adjusted = v != standing{r.machine.GetCurrent(), r.machine.GetContested()}
+		s.adjust(app, r.region, j.regions[r.region], was, r.adjusted)
 	}
 }
 

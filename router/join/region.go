@@ -1,7 +1,6 @@
 package join
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,8 +23,8 @@ type Region struct {
 	nextID    uint64
 	cursors   map[Sub]*cursor
 
-	epoch     uint64 // of the stream; rises with each
 	connected bool
+	gateway   uint64        // Tag of the one at the other end, or that was last
 	lost      string        // why there is no stream
 	said      coverage.Part // what the gateway said of itself last
 	saidAt    directory.Instant
@@ -33,6 +32,10 @@ type Region struct {
 
 	requests []*regionv1.WatchRequest
 	touched  map[Sub]struct{}
+
+	asked   map[uint64]*catchup // in hand, by the id of their interest
+	line    []*catchup          // that wait for one of them to end
+	resumes Resumes
 }
 
 // interest is one app that somebody watches.
@@ -40,23 +43,30 @@ type interest struct {
 	app      fleet.App
 	id       uint64
 	subs     []Sub // in the order in which they came
+	open     []Sub // of them, those whose list, or resume, has no end yet
 	machines map[Key]entry
-	position []byte
+	round    uint64 // of naming what there is: rises with each snapshot
+	catchups []*catchup
 
-	synced   bool // the snapshot or resume is complete, in this epoch
-	snapshot bool // a snapshot began in this epoch
-	fit      bool // it began while the gateway was fit
-	settled  bool // what is held is exactly what a fit gateway has
-	ever     bool // settled once
-	liveAt   directory.Instant
-	bad      string // why this app's part cannot be trusted
-	shown    coverage.State
-	detail   string
+	position []byte // of the region's stream
+	gateway  uint64 // that gave it
+	encoded  []byte // the same for subscribers
+	clean    bool   // nothing came after it
+	moved    directory.Instant
+
+	synced  bool // the snapshot or resume is complete, in this stream
+	fit     bool // it began while the gateway was fit
+	settled bool // what is held is exactly what a fit gateway has
+	ever    bool // settled once
+	liveAt  directory.Instant
+	bad     string // why this app's part cannot be trusted
+	shown   coverage.State
+	detail  string
 }
 
 type entry struct {
 	machine *regionv1.Machine
-	epoch   uint64 // in which it was named last
+	round   uint64 // in which it was named last; 0 if an unfit gateway said that it is gone
 }
 
 // NewRegion returns a Region without stream, interests or subscribers.
@@ -64,37 +74,56 @@ func NewRegion(name fleet.Region) *Region {
 	return &Region{
 		name:      name,
 		interests: map[fleet.App]*interest{}, byID: map[uint64]*interest{},
-		cursors: map[Sub]*cursor{}, touched: map[Sub]struct{}{},
+		cursors: map[Sub]*cursor{}, touched: map[Sub]struct{}{}, asked: map[uint64]*catchup{},
 	}
 }
 
 // Apps returns how many apps are watched.
 func (r *Region) Apps() int { return len(r.interests) }
 
-// Add subscribes sub to an app. All that is known of it is owed.
+// Watches reports whether an app is watched.
+func (r *Region) Watches(app fleet.App) bool { return r.interests[app] != nil }
+
+// Add subscribes sub to an app. All that is known of it is owed, and takes the
+// place of what sub had.
 func (r *Region) Add(sub Sub, app fleet.App, now directory.Instant) {
+	it := r.interest(app)
+	if !slices.Contains(it.subs, sub) {
+		it.subs = append(it.subs, sub)
+	}
+	if !slices.Contains(it.open, sub) {
+		it.open = append(it.open, sub)
+	}
+	d := r.cursor(sub).owe(app)
+	d.reset, d.status, d.synced = true, true, it.settled && r.Live()
+	for _, k := range slices.SortedFunc(maps.Keys(it.machines), compareKeys) {
+		d.key(k, changed)
+	}
+	r.show(it, now)
+	r.touched[sub] = struct{}{}
+}
+
+// interest returns the interest in an app, a new one if there is none.
+func (r *Region) interest(app fleet.App) *interest {
 	it := r.interests[app]
 	if it == nil {
 		r.nextID++
-		it = &interest{app: app, id: r.nextID, machines: map[Key]entry{}}
+		it = &interest{app: app, id: r.nextID, machines: map[Key]entry{}, round: 1}
 		r.interests[app], r.byID[it.id] = it, it
 		if r.connected {
 			r.request(it)
 		}
 	}
-	if !slices.Contains(it.subs, sub) {
-		it.subs = append(it.subs, sub)
+	return it
+}
+
+func (r *Region) cursor(sub Sub) *cursor {
+	c := r.cursors[sub]
+	if c == nil {
+		c = &cursor{owed: map[fleet.App]*debt{}}
+		r.cursors[sub] = c
 	}
-	if r.cursors[sub] == nil {
-		r.cursors[sub] = &cursor{owed: map[fleet.App]*debt{}}
-	}
-	d := r.cursors[sub].owe(app)
-	d.reset, d.status, d.synced = true, true, it.settled && r.Live()
-	for _, k := range slices.SortedFunc(maps.Keys(it.machines), compareKeys) {
-		d.key(k, false)
-	}
-	r.show(it, now)
-	r.touched[sub] = struct{}{}
+	return c
 }
 
 // Remove ends the subscription of sub to an app.
@@ -108,20 +137,35 @@ func (r *Region) Remove(sub Sub, app fleet.App) {
 		return
 	}
 	it.subs = slices.DeleteFunc(it.subs, func(s Sub) bool { return s == sub })
-	if len(it.subs) > 0 {
+	it.close(sub)
+	for _, c := range slices.Clone(it.catchups) {
+		c.subs = slices.DeleteFunc(c.subs, func(s Sub) bool { return s == sub })
+		if len(c.subs) == 0 {
+			r.end(c)
+		}
+	}
+	if len(it.subs)+len(it.catchups) > 0 {
 		return
 	}
 	delete(r.interests, app)
 	delete(r.byID, it.id)
 	if r.connected {
-		r.requests = append(r.requests, &regionv1.WatchRequest{Part: &regionv1.WatchRequest_Remove{Remove: it.id}})
+		r.requests = append(r.requests, remove(it.id))
 	}
+}
+
+func (it *interest) close(sub Sub) {
+	it.open = slices.DeleteFunc(it.open, func(s Sub) bool { return s == sub })
+}
+
+func remove(id uint64) *regionv1.WatchRequest {
+	return &regionv1.WatchRequest{Part: &regionv1.WatchRequest_Remove{Remove: id}}
 }
 
 // Leave ends all subscriptions of sub.
 func (r *Region) Leave(sub Sub) {
 	for _, app := range slices.Sorted(maps.Keys(r.interests)) {
-		if slices.Contains(r.interests[app].subs, sub) {
+		if slices.Contains(r.interests[app].all(), sub) {
 			r.Remove(sub, app)
 		}
 	}
@@ -129,29 +173,39 @@ func (r *Region) Leave(sub Sub) {
 	delete(r.touched, sub)
 }
 
-// Connected says that a stream begins: every interest is asked for again, from
-// where it stood.
-func (r *Region) Connected() {
-	r.epoch++
-	r.connected, r.everSaid, r.lost = true, false, ""
+// Connected says that a stream to a gateway begins: every interest is asked for
+// again, from where it stood if that is exactly what is held, and was the same
+// gateway.
+func (r *Region) Connected(gateway uint64, now directory.Instant) {
+	r.connected, r.everSaid, r.lost, r.gateway = true, false, "", gateway
 	r.requests = nil
+	r.forgetAsked(now)
 	for _, app := range slices.Sorted(maps.Keys(r.interests)) {
 		it := r.interests[app]
-		it.synced, it.snapshot, it.settled, it.bad = false, false, false, ""
+		it.synced, it.settled, it.bad = false, false, ""
+		if it.gateway != gateway || !it.clean {
+			it.unplace()
+		}
 		r.request(it)
+		r.advance(it, now)
 	}
 }
 
 // Lost says that the stream ended. What is known stays.
 func (r *Region) Lost(why string, now directory.Instant) {
 	r.connected, r.lost, r.requests = false, why, nil
+	r.forgetAsked(now)
 	r.Tick(now)
 }
 
 func (r *Region) request(it *interest) {
-	r.requests = append(r.requests, &regionv1.WatchRequest{Part: &regionv1.WatchRequest_Add{Add: &regionv1.WatchInterest{
-		Id: it.id, What: &regionv1.WatchInterest_App{App: string(it.app)}, Position: it.position,
-	}}})
+	r.requests = append(r.requests, add(it.id, it.app, it.position))
+}
+
+func add(id uint64, app fleet.App, from []byte) *regionv1.WatchRequest {
+	return &regionv1.WatchRequest{Part: &regionv1.WatchRequest_Add{Add: &regionv1.WatchInterest{
+		Id: id, What: &regionv1.WatchInterest_App{App: string(app)}, Position: from,
+	}}}
 }
 
 // Handle takes one message of the stream. An error says that it was malformed;
@@ -162,35 +216,43 @@ func (r *Region) Handle(msg *regionv1.WatchResponse, now directory.Instant) erro
 		r.Tick(now)
 		return nil
 	}
+	if c := r.asked[msg.GetInterest()]; c != nil {
+		r.heardSince(c, msg, now)
+		return nil
+	}
 	it := r.byID[msg.GetInterest()]
 	if it == nil {
 		return nil // removed a moment ago
 	}
+	quiet := false
 	var err error
 	switch e := msg.GetEvent().(type) {
 	case *regionv1.WatchResponse_Snapshot:
-		it.snapshot, it.fit, it.synced, it.settled, it.bad = true, r.Live(), false, false, ""
+		it.round++
+		it.unplace()
+		it.fit, it.synced, it.settled, it.bad = r.Live(), false, false, ""
 	case *regionv1.WatchResponse_Synced:
 		it.synced = true
 		r.requests = append(r.requests, &regionv1.WatchRequest{Part: &regionv1.WatchRequest_Ack{Ack: &regionv1.WatchAck{
 			Interest: it.id, Position: msg.GetPosition(),
 		}}})
-		if !it.snapshot {
-			r.keepAll(it) // resumed: what was known is still so
-		}
 	case *regionv1.WatchResponse_Machine:
 		err = r.upsert(it, e.Machine)
 	case *regionv1.WatchResponse_Gone:
 		r.gone(it, e.Gone)
 	case *regionv1.WatchResponse_Resync:
-		it.synced, it.settled, it.position = false, false, nil
+		it.synced, it.settled = false, false
+		it.unplace()
+	case *regionv1.WatchResponse_Bookmark:
+		quiet = true
 	case *regionv1.WatchResponse_Refused:
 		it.bad = "the region refuses to be watched: " + e.Refused.GetReason()
 	}
 	if err != nil {
 		it.bad = err.Error()
-	} else if len(msg.GetPosition()) > 0 {
-		it.position = msg.GetPosition()
+		it.unplace() // no later stream passes over what could not be read
+	} else if len(msg.GetPosition()) > 0 && it.bad == "" {
+		r.place(it, msg.GetPosition(), quiet, now)
 	}
 	r.settle(it, now)
 	return err
@@ -205,9 +267,9 @@ func (r *Region) upsert(it *interest, m *regionv1.Machine) error {
 		return fmt.Errorf("it sent a machine of app %q to the watch of %q", m.GetApp(), it.app)
 	}
 	old, ok := it.machines[k]
-	it.machines[k] = entry{m, r.epoch}
+	it.machines[k], it.clean = entry{m, it.round}, false
 	if !ok || !proto.Equal(old.machine, m) {
-		r.owe(it, k, false)
+		r.owe(it, k, changed)
 	}
 	return nil
 }
@@ -217,24 +279,16 @@ func (r *Region) upsert(it *interest, m *regionv1.Machine) error {
 func (r *Region) gone(it *interest, g *regionv1.MachineGone) {
 	k := Key{fleet.Worker(g.GetWorker()), fleet.MachineID(g.GetId())}
 	e, ok := it.machines[k]
+	it.clean = false
 	switch {
 	case !ok:
 	case g.GetEnded() || r.Live():
 		delete(it.machines, k)
-		r.owe(it, k, g.GetEnded())
+		r.owe(it, k, goneAs(g.GetEnded()))
 	default:
-		e.epoch = 0 // stays, until a fit gateway's snapshot lacks it: asked for once there is one
+		e.round = 0 // stays, until a fit gateway's snapshot lacks it: asked for once there is one
 		it.machines[k] = e
 		it.settled, it.fit = false, false
-	}
-}
-
-func (r *Region) keepAll(it *interest) {
-	for _, k := range slices.SortedFunc(maps.Keys(it.machines), compareKeys) {
-		if e := it.machines[k]; e.epoch > 0 { // else an unfit gateway said that it is gone
-			e.epoch = r.epoch
-			it.machines[k] = e
-		}
 	}
 }
 
@@ -250,11 +304,12 @@ func (r *Region) settle(it *interest, now directory.Instant) {
 		if len(left) > 0 && !it.fit {
 			r.again(it)
 			r.show(it, now)
+			r.advance(it, now)
 			return
 		}
 		for _, k := range left {
 			delete(it.machines, k)
-			r.owe(it, k, true)
+			r.owe(it, k, ended)
 		}
 		it.settled, it.ever = true, true
 		for _, sub := range it.subs {
@@ -264,15 +319,20 @@ func (r *Region) settle(it *interest, now directory.Instant) {
 	}
 	if it.settled && r.Live() {
 		it.liveAt = r.saidAt
+		for _, sub := range it.open {
+			r.cursors[sub].owe(it.app).synced = true
+			r.touched[sub] = struct{}{}
+		}
 	}
 	r.show(it, now)
+	r.advance(it, now)
 }
 
-// leftovers lists the machines that were not named in this epoch.
+// leftovers lists the machines that were not named in this round.
 func (r *Region) leftovers(it *interest) []Key {
 	var out []Key
 	for k := range maps.Keys(it.machines) {
-		if it.machines[k].epoch != r.epoch {
+		if it.machines[k].round != it.round {
 			out = append(out, k)
 		}
 	}
@@ -283,68 +343,12 @@ func (r *Region) leftovers(it *interest) []Key {
 // again asks for an app from its beginning.
 func (r *Region) again(it *interest) {
 	delete(r.byID, it.id)
-	r.requests = append(r.requests, &regionv1.WatchRequest{Part: &regionv1.WatchRequest_Remove{Remove: it.id}})
+	r.requests = append(r.requests, remove(it.id))
 	r.nextID++
-	it.id, it.position, it.synced, it.snapshot = r.nextID, nil, false, false
+	it.id, it.synced = r.nextID, false
+	it.unplace()
 	r.byID[it.id] = it
 	r.request(it)
-}
-
-// Tick judges by the time. Call it about every second.
-func (r *Region) Tick(now directory.Instant) {
-	for _, app := range slices.Sorted(maps.Keys(r.interests)) {
-		r.settle(r.interests[app], now)
-	}
-}
-
-// show owes every subscriber the app's status if it is another one now.
-func (r *Region) show(it *interest, now directory.Instant) {
-	p := r.part(it, now)
-	if p.State == it.shown && p.Detail == it.detail {
-		return
-	}
-	it.shown, it.detail = p.State, p.Detail
-	for _, sub := range it.subs {
-		r.cursors[sub].owe(it.app).status = true
-		r.touched[sub] = struct{}{}
-	}
-}
-
-// part returns how an app's part of this region stands.
-func (r *Region) part(it *interest, now directory.Instant) coverage.Part {
-	p := coverage.Part{Region: r.name, State: coverage.Stale, Age: -1}
-	if it.ever {
-		p.Age = now.Since(it.liveAt)
-	}
-	switch {
-	case it.bad != "":
-		p.State, p.Detail = coverage.Refused, it.bad
-	case !r.connected:
-		p.Detail = cmp.Or(r.lost, "no stream yet")
-		if !it.ever {
-			p.State = coverage.Unreachable
-		}
-	case !r.everSaid || now.Since(r.saidAt) > coverage.Fresh:
-		p.Detail = "the gateway does not say how it stands"
-	case r.said.State == coverage.Stale:
-		p.Age, p.Withheld, p.Detail = max(p.Age, r.said.Age), r.said.Withheld, "the gateway is not fit"
-	case r.said.State != coverage.Live:
-		p.State, p.Detail = coverage.Refused, fmt.Sprintf("the gateway stands as %v", r.said.State)
-	case !it.settled:
-		p.Detail = "the snapshot is not complete yet"
-	default:
-		p = coverage.Part{Region: r.name, State: coverage.Live, AsOf: r.saidAt.Time(), Withheld: r.said.Withheld}
-	}
-	return p
-}
-
-// pending reports whether an app's part is on its way: there was no attempt
-// yet, or a stream that has not said what there is.
-func (r *Region) pending(it *interest) bool {
-	if !r.connected {
-		return r.lost == ""
-	}
-	return it.bad == "" && !it.settled && (!r.everSaid || r.Live())
 }
 
 // Requests returns what is to be sent to the region now.

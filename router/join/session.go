@@ -37,7 +37,9 @@ type share struct {
 	part     coverage.Part
 	pending  bool // more is on its way
 	synced   bool
-	machines int // claims that the client knows
+	machines int    // claims that the client knows
+	at       []byte // where the region's word that was sent ends; nil if that is nowhere
+	adjusted int    // claims that the client was told otherwise than the region has them
 }
 
 // ref is one claim as the client knows it.
@@ -46,6 +48,7 @@ type ref struct {
 	worker             fleet.Worker
 	machine            *regionv1.Machine // as its region sent it
 	current, contested bool              // as the client was told
+	adjusted           bool              // that is otherwise than the region has it
 }
 
 // NewSession returns a Session that watches nothing.
@@ -144,9 +147,12 @@ func (s *Session) Handle(region fleet.Region, events []Event) {
 		}
 		switch e.Kind {
 		case Reset:
+			j.regions[region].at = nil
 			s.send(e.App, region, &routerv1.WatchResponse{Event: &routerv1.WatchResponse_Reset_{Reset_: &routerv1.RegionReset{}}})
-		case Upsert:
+		case Upsert, Known:
 			s.upsert(j, e, region)
+		case Moved:
+			s.moved(e.App, region, j.regions[region], e.At)
 		case Gone:
 			s.gone(j, e.App, region, e.Key, e.Ended)
 		case Synced:
@@ -159,10 +165,49 @@ func (s *Session) Handle(region fleet.Region, events []Event) {
 	}
 }
 
+// moved takes where the client goes on that has all that was sent. While it was
+// told of a claim what follows from another region's, no gateway alone can say
+// what it lacks.
+func (s *Session) moved(app fleet.App, region fleet.Region, sh *share, at []byte) {
+	sh.at = at
+	if sh.adjusted == 0 && at != nil {
+		s.attach(app, region, at)
+	}
+}
+
+// adjust counts the claims that the client was told otherwise than their region
+// has them. Once there are none more it may go on from where it is.
+func (s *Session) adjust(app fleet.App, region fleet.Region, sh *share, before, after bool) {
+	n := sh.adjusted
+	if before {
+		sh.adjusted--
+	}
+	if after {
+		sh.adjusted++
+	}
+	if n > 0 && sh.adjusted == 0 && sh.at != nil {
+		s.attach(app, region, sh.at)
+	}
+}
+
+// attach puts a position on the last message, or sends it alone.
+func (s *Session) attach(app fleet.App, region fleet.Region, at []byte) {
+	if n := len(s.out); n > 0 {
+		if last := s.out[n-1]; last.GetApp() == string(app) && last.GetRegion() == string(region) {
+			last.Position = at
+			return
+		}
+	}
+	s.send(app, region, &routerv1.WatchResponse{Position: at, Event: &routerv1.WatchResponse_Bookmark{Bookmark: &routerv1.Bookmark{}}})
+}
+
 // Announce says of the apps that were added how they are covered, once every
 // region that runs them is synced or marked, or patience is at an end. Known
-// are all regions, stand how the others stand to an app.
-func (s *Session) Announce(known []fleet.Region, listAge time.Duration, stand func(fleet.Region, fleet.App) directory.Standing, now directory.Instant) {
+// are all regions, stand how the others stand to an app. It returns the apps.
+func (s *Session) Announce(known []fleet.Region, listAge time.Duration, stand func(fleet.Region, fleet.App) directory.Standing, now directory.Instant) (announced []fleet.App) {
+	if len(known) == 0 {
+		return nil // without the list of regions nothing can be said
+	}
 	waiting := s.waiting
 	s.waiting = nil
 	for _, app := range waiting {
@@ -186,7 +231,9 @@ func (s *Session) Announce(known []fleet.Region, listAge time.Duration, stand fu
 		s.send(app, "", &routerv1.WatchResponse{Event: &routerv1.WatchResponse_AppSynced{AppSynced: &routerv1.AppSynced{
 			Complete: coverage.Complete(parts, listAge), Coverage: coverage.Protos(parts),
 		}}})
+		announced = append(announced, app)
 	}
+	return announced
 }
 
 func (j *joined) ready() bool {

@@ -16,13 +16,12 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 )
 
-// Position says what a client holds of one app in one region. Without At there
-// is nothing to go on from.
+// Position says what a client holds of one app in one region.
 type Position struct {
 	Region  fleet.Region
 	App     fleet.App
 	Gateway uint64 // Tag of the gateway that gave At
-	At      string // opaque bytes of the gateway
+	At      string // opaque bytes of the gateway; empty for nowhere
 }
 
 // The limits. What a gateway gives that is longer than MaxAt is not used.
@@ -38,21 +37,16 @@ const (
 // Tag is what stands for a gateway in a position.
 func Tag(gateway fleet.Worker) uint64 { return xxh3.HashString(string(gateway)) }
 
-// Lost is the position that takes the place of every earlier one, and from
-// which nothing goes on.
-func Lost(region fleet.Region, app fleet.App) Position { return Position{Region: region, App: app} }
-
 // Usable reports whether there is something to go on from.
 func (p Position) Usable() bool { return p.At != "" && len(p.At) <= MaxAt }
 
-// Append appends p, which delimits itself: a byte of version; the body with its
+// Append appends p if it is usable. It delimits itself: a byte of version; the body with its
 // length before it (varint), which is region, app (varint length and bytes
 // each), gateway (8 bytes big endian) and At to the end; and the low 4 bytes, big
 // endian, of the XXH3 of all that.
 func (p Position) Append(b []byte) []byte {
-	at := p.At
 	if !p.Usable() {
-		at = ""
+		return b
 	}
 	body := make([]byte, 0, maxBody)
 	body = binary.AppendUvarint(body, uint64(len(p.Region)))
@@ -60,7 +54,7 @@ func (p Position) Append(b []byte) []byte {
 	body = binary.AppendUvarint(body, uint64(len(p.App)))
 	body = append(body, p.App...)
 	body = binary.BigEndian.AppendUint64(body, p.Gateway)
-	body = append(body, at...)
+	body = append(body, p.At...)
 	begin := len(b)
 	b = append(b, version)
 	b = binary.AppendUvarint(b, uint64(len(body)))
@@ -72,8 +66,7 @@ func (p Position) Append(b []byte) []byte {
 var ErrPosition = errors.New("position refused")
 
 // All returns the positions in what a client gave, the last of each app and
-// region, those without At included. What cannot be read is left out: bad counts
-// it.
+// region. What cannot be read is left out: bad counts it.
 func All(b []byte) (out []Position, bad int) {
 	if len(b) > MaxHello {
 		b, bad = b[:MaxHello], 1
@@ -123,7 +116,7 @@ func decode(b []byte) (p Position, size int, err error) {
 	body := b[1+width : end]
 	region, body, ok := field(body)
 	app, body, also := field(body)
-	if !ok || !also || len(body) < 8 || len(body) > 8+MaxAt {
+	if !ok || !also || len(body) <= 8 || len(body) > 8+MaxAt {
 		return Position{}, size, fmt.Errorf("%w: its body", ErrPosition)
 	}
 	p = Position{

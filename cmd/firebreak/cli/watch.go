@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,14 +39,15 @@ type watcher struct {
 	app  string
 	once bool
 
-	position  []byte
-	connected bool // some stream has given an event
+	position  map[string][]byte // region: where the watch goes on
+	connected bool              // some stream has given an event
+	events    int
 	judged    bool // --once: the app was synced
 	machines  map[string]bool
 }
 
 func (e *env) watchCommand() *cobra.Command {
-	w := watcher{env: e, machines: map[string]bool{}}
+	w := watcher{env: e, machines: map[string]bool{}, position: map[string][]byte{}}
 	var limit time.Duration
 	c := e.prints(&cobra.Command{
 		Use:   "watch APP",
@@ -88,7 +91,7 @@ func (w *watcher) run(ctx context.Context) error {
 	}
 	retry := backoff.New(backoff.Config{Base: 100 * time.Millisecond, Max: 5 * time.Second}, rand.Uint64())
 	for {
-		before := len(w.position)
+		before := w.events
 		err := w.env.askFirst(ctx, "router", places, d, w.follow)
 		switch {
 		case ctx.Err() != nil && w.once:
@@ -100,7 +103,7 @@ func (w *watcher) run(ctx context.Context) error {
 		case w.judged, !w.connected || !passOver(err):
 			return err
 		}
-		if before != len(w.position) {
+		if before != w.events {
 			retry.Reset()
 		}
 		w.env.note("lost the router, trying again: %v", err)
@@ -118,7 +121,7 @@ func (w *watcher) follow(ctx context.Context, conn *grpc.ClientConn, _ place) er
 	if err != nil {
 		return err
 	}
-	hello := &routerpb.WatchHello{Client: "firebreak watch", Position: w.position}
+	hello := &routerpb.WatchHello{Client: "firebreak watch", Position: w.where()}
 	for _, req := range []*routerpb.WatchRequest{
 		{Part: &routerpb.WatchRequest_Hello{Hello: hello}}, {Part: &routerpb.WatchRequest_AddApp{AddApp: w.app}},
 	} {
@@ -134,12 +137,13 @@ func (w *watcher) follow(ctx context.Context, conn *grpc.ClientConn, _ place) er
 			return err
 		}
 		w.connected = true
+		w.events++
 		if err := w.print(m); err != nil {
 			return err
 		}
+		w.moved(m)
 		if len(m.GetPosition()) > 0 {
-			w.position = m.GetPosition()
-			ack := &routerpb.WatchRequest{Part: &routerpb.WatchRequest_Ack{Ack: &routerpb.WatchAck{Position: w.position}}}
+			ack := &routerpb.WatchRequest{Part: &routerpb.WatchRequest_Ack{Ack: &routerpb.WatchAck{Position: m.GetPosition()}}}
 			if err := s.Send(ack); err != nil && !errors.Is(err, io.EOF) {
 				return err
 			}
@@ -148,6 +152,27 @@ func (w *watcher) follow(ctx context.Context, conn *grpc.ClientConn, _ place) er
 			return w.synced(end)
 		}
 	}
+}
+
+// moved takes the position of an event. One that changes machines and has none
+// ends the one before.
+func (w *watcher) moved(m *routerpb.WatchResponse) {
+	switch m.GetEvent().(type) {
+	case *routerpb.WatchResponse_Machine, *routerpb.WatchResponse_Gone, *routerpb.WatchResponse_Reset_:
+		delete(w.position, m.GetRegion())
+	}
+	if len(m.GetPosition()) > 0 {
+		w.position[m.GetRegion()] = m.GetPosition()
+	}
+}
+
+// where is where the watch goes on.
+func (w *watcher) where() []byte {
+	var out []byte
+	for _, region := range slices.Sorted(maps.Keys(w.position)) {
+		out = append(out, w.position[region]...)
+	}
+	return out
 }
 
 // synced ends a watch with --once.

@@ -51,7 +51,6 @@ type Core struct {
 	localities map[string]string // region: locality
 	apps       map[string]*app
 	others     map[string]clusterv1.CoverageState // how regions stand to apps that they are not known to run
-	epoch      uint64                             // of the stream
 	dirty      map[string]struct{}
 }
 
@@ -67,7 +66,10 @@ type part struct {
 	claims map[key]claim
 	state  clusterv1.CoverageState
 	since  time.Time // when it was current last; set while it is not
-	epoch  uint64    // of the list that is under way, or was last complete
+	list   uint64    // number of the list that is under way, or was last complete
+	listed bool      // it began on this stream
+
+	position []byte // of exactly these claims, for the next stream; nil if there is none
 }
 
 type key struct{ worker, id string }
@@ -75,7 +77,7 @@ type key struct{ worker, id string }
 type claim struct {
 	endpoint Endpoint
 	routable bool
-	epoch    uint64
+	list     uint64 // that named it last
 }
 
 // New returns an empty Core; regions of locality are near.
@@ -88,7 +90,6 @@ func New(locality string) *Core {
 
 // Connected says that a stream begins.
 func (c *Core) Connected() {
-	c.epoch++
 	clear(c.others)
 }
 
@@ -98,7 +99,9 @@ func (c *Core) Lost(now time.Time) {
 		a := c.apps[name]
 		a.listed = false
 		for _, region := range slices.Sorted(maps.Keys(a.parts)) {
-			if p := a.parts[region]; p.since.IsZero() {
+			p := a.parts[region]
+			p.listed = false
+			if p.since.IsZero() {
 				p.since = now
 			}
 		}
@@ -131,6 +134,12 @@ func (c *Core) Step(resp *routerv1.WatchResponse, now time.Time) {
 		return
 	}
 	a := c.apps[resp.GetApp()]
+	if resp.GetBookmark() != nil {
+		if a != nil && a.parts[resp.GetRegion()] != nil {
+			a.parts[resp.GetRegion()].moved(resp)
+		}
+		return
+	}
 	if a == nil {
 		a = &app{parts: map[string]*part{}}
 		c.apps[resp.GetApp()] = a
@@ -147,18 +156,49 @@ func (c *Core) Step(resp *routerv1.WatchResponse, now time.Time) {
 	}
 	switch e := resp.GetEvent().(type) {
 	case *routerv1.WatchResponse_Reset_:
-		p.epoch = c.epoch
+		p.list, p.listed = p.list+1, true
 	case *routerv1.WatchResponse_Machine:
-		p.claims[key{e.Machine.GetWorker(), e.Machine.GetId()}] = claim{endpoint(resp, e.Machine), e.Machine.GetRoutable(), c.epoch}
+		p.claims[key{e.Machine.GetWorker(), e.Machine.GetId()}] = claim{endpoint(resp, e.Machine), e.Machine.GetRoutable(), p.list}
 	case *routerv1.WatchResponse_Gone:
 		delete(p.claims, key{e.Gone.GetWorker(), e.Gone.GetId()})
 	case *routerv1.WatchResponse_Synced:
-		if p.state == clusterv1.CoverageState_COVERAGE_STATE_LIVE && p.epoch == c.epoch {
-			maps.DeleteFunc(p.claims, func(_ key, cl claim) bool { return cl.epoch != c.epoch })
+		if p.state == clusterv1.CoverageState_COVERAGE_STATE_LIVE && p.listed {
+			maps.DeleteFunc(p.claims, func(_ key, cl claim) bool { return cl.list != p.list })
 		}
 	case *routerv1.WatchResponse_Status:
 		c.status(a, p, resp.GetRegion(), e.Status.GetCoverage(), now)
 	}
+	p.moved(resp)
+}
+
+// moved takes the position of a message. One that changes claims and has none
+// ends the one before.
+func (p *part) moved(resp *routerv1.WatchResponse) {
+	switch resp.GetEvent().(type) {
+	case *routerv1.WatchResponse_Reset_, *routerv1.WatchResponse_Machine, *routerv1.WatchResponse_Gone:
+		p.position = nil
+	}
+	if len(resp.GetPosition()) > 0 {
+		p.position = resp.GetPosition()
+	}
+}
+
+// Position returns where the watch of these apps goes on, in at most limit
+// bytes. Apps that find no room begin anew.
+func (c *Core) Position(apps []string, limit int) []byte {
+	var out []byte
+	for _, name := range apps {
+		a := c.apps[name]
+		if a == nil {
+			continue
+		}
+		for _, region := range slices.Sorted(maps.Keys(a.parts)) {
+			if p := a.parts[region].position; len(out)+len(p) <= limit {
+				out = append(out, p...)
+			}
+		}
+	}
+	return out
 }
 
 // status takes how a region's part of an app stands from now on.

@@ -823,9 +823,9 @@ type WatchResponse struct {
 	//	*WatchResponse_Bookmark
 	//	*WatchResponse_List
 	Event isWatchResponse_Event `protobuf_oneof:"event"`
-	// Takes the place of every position before it of this app in this region: a
-	// client that holds all up to here may go on from here, at any router. It may
-	// say that there is none to go on from.
+	// Where a client goes on, at any router, if this is the last that it took of
+	// this app in this region. It takes the place of the one before; a reset, a
+	// machine or a gone without one ends that.
 	Position      []byte `protobuf:"bytes,9,opt,name=position,proto3" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
