@@ -127,7 +127,7 @@ func (s *service) fanOut(ctx context.Context, req *routerv1.QueryRequest, region
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers := make(chan answer, len(regions)) // one each: nobody is left behind
-	ask := &regionv1.QueryRequest{Sql: req.GetSql(), Args: req.GetArgs(), MaxRows: req.GetMaxRows()}
+	ask := &regionv1.QueryRequest{Sql: req.GetSql(), Args: req.GetArgs(), MaxRows: req.GetMaxRows(), App: req.GetApp()}
 	if at, ok := ctx.Deadline(); ok {
 		ask.TimeoutMs = max(1, time.Until(at).Milliseconds())
 	}

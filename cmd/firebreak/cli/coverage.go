@@ -74,7 +74,7 @@ var errNoRegions = exit.With(exit.Unanswered, errors.New("the router knows no re
 func (e *env) verdict(found, complete bool) error {
 	switch {
 	case !complete:
-		return exit.With(exit.Partial, errors.New("the answer is partial"))
+		return exit.With(exit.Partial, errors.New("the answer is partial: some region is not covered, or the list of regions is not confirmed"))
 	case !found:
 		return exit.With(exit.NotFound, errors.New("not found in any region"))
 	}

@@ -103,7 +103,9 @@ func lockDown(conn *sqlite3.SQLiteConn) {
 func query(ctx context.Context, conn *sqlite3.SQLiteConn, sql string) ([]string, [][]record.Value, error) {
 	// Not Prepare: the driver crashes on what it makes of an empty statement.
 	dr, err := conn.QueryContext(ctx, sql, nil)
-	if err != nil {
+	if denied, ok := errors.AsType[sqlite3.Error](err); ok && denied.Code == sqlite3.ErrAuth {
+		return nil, nil, fmt.Errorf("want one SELECT that does nothing but read the table rows: %w", err)
+	} else if err != nil {
 		return nil, nil, err
 	}
 	defer dr.Close()
