@@ -49,17 +49,34 @@ func appendOrdered(b []byte, v Value) ([]byte, error) {
 }
 
 // Columns decodes k.
-func (k Key) Columns() ([]Value, error) {
-	out := make([]Value, 0, 4)
+func (k Key) Columns() ([]Value, error) { return k.AppendColumns(make([]Value, 0, 2)) }
+
+// check reports what Columns would.
+func (k Key) check() error {
+	if k == "" {
+		return errors.New("key: empty")
+	}
+	for b := string(k); len(b) > 0; {
+		_, rest, err := readOrdered(b)
+		if err != nil {
+			return err
+		}
+		b = rest
+	}
+	return nil
+}
+
+// AppendColumns appends what Columns returns to out.
+func (k Key) AppendColumns(out []Value) ([]Value, error) {
+	if k == "" {
+		return nil, errors.New("key: empty")
+	}
 	for b := string(k); len(b) > 0; {
 		v, rest, err := readOrdered(b)
 		if err != nil {
 			return nil, err
 		}
 		out, b = append(out, v), rest
-	}
-	if len(out) == 0 {
-		return nil, errors.New("key: empty")
 	}
 	return out, nil
 }

@@ -55,11 +55,11 @@ func (w *work) adoptRow(t *table, key []record.Value) error {
 	w.begin()
 	w.retop(t.Kind, w.top(t.Kind, s, held), held)
 	at := w.st.point(s.writer, s.version)
-	o, err := w.offer(record.Changeset{Writer: at.Writer, Version: at.Version, Wall: s.wall}, s.writer, r)
-	if err != nil {
+	offers := make([]offer, 1)
+	if err := w.offer(&offers[0], record.Changeset{Writer: at.Writer, Version: at.Version, Wall: s.wall}, s.writer, r); err != nil {
 		return err
 	}
-	if _, err := w.merge([]*offer{o}); err != nil {
+	if _, err := w.merge(offers); err != nil {
 		return err
 	}
 	return w.enter(at, nil)

@@ -1,9 +1,12 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -77,23 +80,30 @@ func checkChangeset(c record.Changeset) error {
 	if len(c.Records) > record.MaxRecords {
 		return fmt.Errorf("%d records are over the cap of %d", len(c.Records), record.MaxRecords)
 	}
-	type id struct {
-		table record.TableID
-		key   record.Key
-	}
-	seen := make(map[id]bool, len(c.Records))
 	size := 0
 	for _, r := range c.Records {
 		if err := r.Check(); err != nil {
 			return err
 		}
-		if at := (id{r.Table, r.Key}); seen[at] {
-			return errors.New("two records of one key")
-		} else {
-			seen[at] = true
-		}
 		if size += len(r.Key) + len(r.Order) + len(r.Cells); size > record.MaxChangeset {
 			return fmt.Errorf("more than %d bytes", record.MaxChangeset)
+		}
+	}
+	return checkKeys(c.Records)
+}
+
+// checkKeys refuses two records of one key. Nodes send them in order, so most
+// need no more than a look at their neighbours.
+func checkKeys(rs []record.Record) error {
+	compare := func(a, b record.Record) int {
+		return cmp.Or(cmp.Compare(a.Table, b.Table), strings.Compare(string(a.Key), string(b.Key)))
+	}
+	if !slices.IsSortedFunc(rs, compare) {
+		rs = slices.SortedFunc(slices.Values(rs), compare)
+	}
+	for i := 1; i < len(rs); i++ {
+		if compare(rs[i-1], rs[i]) == 0 {
+			return errors.New("two records of one key")
 		}
 	}
 	return nil
@@ -147,28 +157,31 @@ func (w *work) takeDelivery(d *delivery, until func() bool) (bool, error) {
 }
 
 func (w *work) mergeAll(d *delivery, c record.Changeset, id int64) error {
-	offers := make([]*offer, len(c.Records))
-	for i, r := range c.Records {
-		var err error
-		if offers[i], err = w.offer(c, id, r); err != nil {
+	w.changes = slices.Grow(w.changes, len(c.Records))
+	offers := w.db.offers[:0]
+	defer func() { clear(offers) }() // the next changeset takes their place
+	for _, r := range c.Records {
+		offers = append(offers, offer{})
+		if err := w.offer(&offers[len(offers)-1], c, id, r); err != nil {
 			return fmt.Errorf("apply changeset %v: %w", c.Point(), err)
 		}
 	}
-	for len(offers) > 0 {
-		n := together(offers)
-		withheld, err := w.merge(offers[:n])
+	w.db.offers = offers
+	for rest := offers; len(rest) > 0; {
+		n := together(rest)
+		withheld, err := w.merge(rest[:n])
 		if err != nil {
 			return fmt.Errorf("apply changeset %v: %w", c.Point(), err)
 		}
 		d.out.Withheld += withheld
-		offers = offers[n:]
+		rest = rest[n:]
 	}
 	return nil
 }
 
 // together is how many of the first offers can be merged at once: those of one
 // table. What evicts drops rows of other tables, so it goes alone.
-func together(offers []*offer) int {
+func together(offers []offer) int {
 	t, n := offers[0].table, 1
 	if t == nil || t.Evicts {
 		return 1

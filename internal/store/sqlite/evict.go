@@ -56,7 +56,8 @@ func (w *work) dropOwned(t *table, node record.Node, ids []int64) error {
 	}
 	var all []gone
 	err := w.c.rows(context.Background(), t.ofOwner(), []driver.Value{string(node)}, func(r []record.Value) error {
-		s := readSide(r)
+		s := new(standing)
+		readSide(r, s)
 		if !slices.Contains(ids, s.writer) {
 			return nil
 		}

@@ -75,7 +75,8 @@ func (w *work) compare(x *touch) (*write, error) {
 		return nil, err
 	}
 	if side != nil {
-		wr.shown = readSide(side)
+		wr.shown = new(standing)
+		readSide(side, wr.shown)
 		if !x.reset {
 			wr.more = wr.shown.more
 		}
@@ -201,7 +202,7 @@ func (w *work) publish(c record.Changeset, writes []*write, visible bool) error 
 		if books[wr.table] == nil {
 			books[wr.table] = &packed{}
 		}
-		books[wr.table].add(s.side(), wr.cols)
+		books[wr.table].addBooks(s, wr.cols)
 		w.retop(r.Kind, w.top(r.Kind, wr.shown, wr.held), w.top(r.Kind, s, wr.held))
 		if wr.held != nil && w.top(r.Kind, s, wr.held) == s {
 			if err := w.dropHeld(r.Table, r.Key, wr.held); err != nil {

@@ -31,17 +31,20 @@ type offer struct {
 	fault       fault
 	shown, held *standing
 	over        bool // withheld, or to be dropped
+
+	room standing        // of shown
+	cols [2]record.Value // of key
 }
 
-func (w *work) offer(c record.Changeset, id int64, r record.Record) (*offer, error) {
-	o := &offer{Record: r, at: c.Point(), writer: id, wall: c.Wall, table: w.db.byID[r.Table]}
-	var err error
-	o.key, err = r.Key.Columns()
-	return o, err
+// offer makes o of a record.
+func (w *work) offer(o *offer, c record.Changeset, id int64, r record.Record) (err error) {
+	*o = offer{Record: r, at: c.Point(), writer: id, wall: c.Wall, table: w.db.byID[r.Table]}
+	o.key, err = r.Key.AppendColumns(o.cols[:0])
+	return err
 }
 
-func (w *work) standing(o *offer) *standing {
-	return &standing{
+func (w *work) standing(o *offer) standing {
+	return standing{
 		writer: o.writer, version: o.at.Version, wall: o.wall, order: o.Order, deleted: o.Deleted,
 		hash: w.db.hasher.Hash(o.Record, o.at), more: o.more, row: o.row,
 	}
@@ -53,33 +56,34 @@ func (w *work) standing(o *offer) *standing {
 // What is shown for a key is the highest record received that nothing speaks
 // against; what is withheld is kept only while it ranks above that. So both,
 // and the fingerprints, are functions of the set received, in any order.
-func (w *work) merge(offers []*offer) (withheld int, err error) {
+func (w *work) merge(offers []offer) (withheld int, err error) {
 	t := offers[0].table
-	for _, o := range offers {
-		if err := w.look(o); err != nil {
+	for i := range offers {
+		if err := w.look(&offers[i]); err != nil {
 			return 0, err
 		}
 	}
-	if err := w.c.findShown(t, offers); err != nil {
+	if err := w.findShown(t, offers); err != nil {
 		return 0, err
 	}
-	for _, o := range offers {
-		if !o.over && !w.wins(o, o.shown) {
+	for i := range offers {
+		if o := &offers[i]; !o.over && !w.wins(o, o.shown) {
 			o.over = true
 		}
 	}
 	if err := w.show(t, offers); err != nil {
 		return 0, err
 	}
-	var side packed
-	for _, o := range offers {
+	side := w.db.packed.books.reset()
+	for i := range offers {
+		o := &offers[i]
 		kept := o.fault.reason == store.ReasonOwner
 		switch {
 		case o.over:
 		case o.fault.reason != "":
 			kept, err = w.withhold(o, o.fault, o.shown, o.held)
 		default:
-			err = w.showed(o, &side)
+			err = w.showed(o, side)
 		}
 		if err != nil {
 			return 0, err
@@ -112,8 +116,9 @@ func (w *work) look(o *offer) (err error) {
 
 // showed keeps the books of a record that has come to be shown.
 func (w *work) showed(o *offer, side *packed) error {
-	next := w.standing(o)
-	side.add(next.side(), o.key)
+	s := w.standing(o)
+	next := &s
+	side.addBooks(next, o.key)
 	w.retop(o.Kind, w.top(o.Kind, o.shown, o.held), w.top(o.Kind, next, o.held))
 	if o.held != nil && w.top(o.Kind, next, o.held) == next {
 		if err := w.dropHeld(o.Table, o.Key, o.held); err != nil {

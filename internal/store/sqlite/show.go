@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -14,38 +15,71 @@ type packed struct {
 	n    int
 }
 
+// packing is the scratch of the goroutine that writes.
+type packing struct {
+	find, rows, books packed
+}
+
+func (p *packed) reset() *packed {
+	p.args, p.n = p.args[:0], 0
+	return p
+}
+
 func (p *packed) add(parts ...[]record.Value) {
 	p.args = appendValues(p.args, parts...)
 	p.n++
 }
 
+// addBooks adds s as the bookkeeping has it, and the key.
+func (p *packed) addBooks(s *standing, key []record.Value) {
+	b := record.AppendValue(p.args, record.Value{Type: record.Integer, Int: s.writer})
+	b = record.AppendValue(b, record.Value{Type: record.Integer, Int: int64(s.version)})
+	b = record.AppendValue(b, record.Value{Type: record.Integer, Int: s.wall})
+	b = appendBlobOrNull(b, s.order)
+	b = record.AppendValue(b, record.Of(s.deleted))
+	b = append(append(b, byte(record.Blob), byte(len(s.hash))), s.hash[:]...)
+	p.args = appendValues(appendBlobOrNull(b, s.more), key)
+	p.n++
+}
+
+func appendBlobOrNull[T []byte | string](b []byte, data T) []byte {
+	if len(data) == 0 {
+		return append(b, byte(record.Null))
+	}
+	b = binary.AppendUvarint(append(b, byte(record.Blob)), uint64(len(data)))
+	return append(b, data...)
+}
+
 // findShown finds what is kept for the keys of offers: their bookkeeping, and
 // the rows of those that are no tombstones.
-func (c *conn) findShown(t *table, offers []*offer) error {
-	var find packed
-	for _, o := range offers {
-		if !o.over && o.fault.shaped {
+func (w *work) findShown(t *table, offers []offer) error {
+	find := w.db.packed.find.reset()
+	for i := range offers {
+		if o := &offers[i]; !o.over && o.fault.shaped {
 			find.add(o.key)
 		}
 	}
 	if find.n == 0 {
 		return nil
 	}
-	rows, _, err := c.many(t.getSide, find.args, find.n)
+	rows, _, err := w.c.many(t.getSide, find.args, find.n)
 	if err != nil {
 		return err
 	}
-	find = packed{args: find.args[:0]}
+	find.reset()
 	var vals [sideWidth]record.Value
-	for _, o := range offers {
+	for i := range offers {
+		o := &offers[i]
 		if o.over || !o.fault.shaped {
 			continue
 		}
-		if r, ok := rows.Next(vals[:0]); ok {
-			rows.Next(nil)
-			o.shown = readSide(r)
+		r, ok := rows.Next(vals[:0])
+		if !ok {
+			continue
 		}
-		if o.shown != nil && !o.shown.deleted {
+		rows.Next(nil) // the end of the run
+		readSide(r, &o.room)
+		if o.shown = &o.room; !o.shown.deleted {
 			find.add(o.key)
 		}
 	}
@@ -53,16 +87,20 @@ func (c *conn) findShown(t *table, offers []*offer) error {
 		return nil
 	}
 	// Not joined: SQLite prepares an outer join anew for every key bound.
-	if rows, _, err = c.many(t.getRow, find.args, find.n); err != nil {
+	if rows, _, err = w.c.many(t.getRow, find.args, find.n); err != nil {
 		return err
 	}
-	for _, o := range offers {
+	all := make([]record.Value, 0, find.n*t.Width())
+	for i := range offers {
+		o := &offers[i]
 		if o.shown == nil || o.shown.deleted {
 			continue
 		}
-		if r, ok := rows.Next(make([]record.Value, 0, t.Width())); ok {
+		from := len(all)
+		var ok bool
+		if all, ok = rows.Next(all); ok {
 			rows.Next(nil)
-			o.shown.row = r
+			o.shown.row = all[from:len(all):len(all)]
 		}
 	}
 	return nil
@@ -71,12 +109,13 @@ func (c *conn) findShown(t *table, offers []*offer) error {
 // show writes the rows of those offers that nothing speaks against. A refusal
 // by SQLite that is the row's own fault becomes the offer's; a failed run of a
 // statement leaves nothing behind.
-func (w *work) show(t *table, offers []*offer) error {
+func (w *work) show(t *table, offers []offer) error {
 	if t == nil {
 		return nil
 	}
 	var remove, replace, insert, update []*offer
-	for _, o := range offers {
+	for i := range offers {
+		o := &offers[i]
 		old := o.shown != nil && o.shown.row != nil
 		switch {
 		case o.over || o.fault.reason != "":
@@ -110,9 +149,9 @@ func (w *work) show(t *table, offers []*offer) error {
 
 func (w *work) showBy(sql string, offers []*offer, args func(*packed, *offer)) error {
 	for len(offers) > 0 {
-		var p packed
+		p := w.db.packed.rows.reset()
 		for _, o := range offers {
-			args(&p, o)
+			args(p, o)
 		}
 		_, done, err := w.c.many(sql, p.args, p.n)
 		if err == nil {

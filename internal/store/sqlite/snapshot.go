@@ -170,7 +170,8 @@ func (s *snapshot) Scan(name string, key []record.Value, fn func(store.Row, reco
 	}
 	return s.use(func(ctx context.Context, c *conn) error {
 		return c.rows(ctx, t.scan(len(key), true), toDriver(key), func(r []record.Value) error {
-			side := readSide(r)
+			var side standing
+			readSide(r, &side)
 			return fn(store.Row(r[sideWidth:]), s.point(side.writer, side.version), side.wall)
 		})
 	})

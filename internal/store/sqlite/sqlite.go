@@ -65,7 +65,9 @@ type DB struct {
 	st      *state
 	capture *capture
 	hasher  *record.Hasher
-	synced  bool // whether commits of c wait for the disk
+	synced  bool    // whether commits of c wait for the disk
+	offers  []offer // scratch of mergeAll
+	packed  packing
 }
 
 var _ store.Store = (*DB)(nil)

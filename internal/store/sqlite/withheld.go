@@ -73,7 +73,7 @@ func (w *work) withhold(o *offer, f fault, shown, held *standing) (bool, error) 
 			return false, err
 		}
 	}
-	next := w.standing(o)
+	next := new(w.standing(o))
 	w.retop(o.Kind, w.top(o.Kind, shown, held), next)
 	return true, w.putHeld(o, next, f, 0, 0)
 }
@@ -81,7 +81,7 @@ func (w *work) withhold(o *offer, f fault, shown, held *standing) (bool, error) 
 // withholdForeign keeps a record in another node's name. It competes with
 // nothing, so each has its own place.
 func (w *work) withholdForeign(o *offer) error {
-	s := w.standing(o)
+	s := new(w.standing(o))
 	w.retop(o.Kind, nil, s)
 	owner, _ := o.Key.Owner()
 	f := fault{reason: store.ReasonOwner, detail: fmt.Sprintf("row of %q written by %q", owner, o.at.Writer.Node)}
@@ -125,8 +125,9 @@ func (w *work) uncount(s *standing) {
 // release judges a withheld record anew.
 func (w *work) release(h *heldRecord) error {
 	at := w.st.point(h.writer, h.version)
-	o, err := w.offer(record.Changeset{Writer: at.Writer, Version: at.Version, Wall: h.wall}, h.writer, h.Record)
-	if err != nil {
+	offers := make([]offer, 1)
+	o := &offers[0]
+	if err := w.offer(o, record.Changeset{Writer: at.Writer, Version: at.Version, Wall: h.wall}, h.writer, h.Record); err != nil {
 		return err
 	}
 	f, err := w.judge(o)
@@ -147,7 +148,7 @@ func (w *work) release(h *heldRecord) error {
 	}
 	w.begin()
 	w.retop(h.Kind, w.top(h.Kind, shown, &h.standing), shown)
-	if _, err := w.merge([]*offer{o}); err != nil {
+	if _, err := w.merge(offers); err != nil {
 		return err
 	}
 	if len(w.changes) == 0 && len(w.changed) == 0 {

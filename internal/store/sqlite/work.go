@@ -36,8 +36,8 @@ type standing struct {
 	size    int64 // in bytes, if it is withheld
 }
 
-func readSide(r []record.Value) *standing {
-	s := &standing{
+func readSide(r []record.Value, s *standing) {
+	*s = standing{
 		writer: r[sideWriter].Int, version: record.Version(r[sideVersion].Int), wall: r[sideWall].Int,
 		order: r[sideOrder].Data, deleted: r[sideDeleted].Int != 0,
 	}
@@ -45,7 +45,6 @@ func readSide(r []record.Value) *standing {
 	if m := r[sideMore].Data; m != "" {
 		s.more = []byte(m)
 	}
-	return s
 }
 
 // shown returns what t keeps for key, with its row; nil if it never had one.
@@ -55,7 +54,8 @@ func (c *conn) shown(t *table, key []record.Value) (*standing, error) {
 	if err != nil || r == nil {
 		return nil, err
 	}
-	s := readSide(r)
+	s := new(standing)
+	readSide(r, s)
 	if !s.deleted {
 		// Not joined: SQLite prepares an outer join anew for every key bound.
 		s.row, err = c.row(t.getRow, args...)
@@ -109,20 +109,6 @@ func (w *work) retop(kind record.Kind, before, after *standing) {
 			w.st.count(s.writer, kind, s.hash, s.in)
 			w.changed[s.writer] = true
 		}
-	}
-}
-
-// side is s as the bookkeeping has it, before the key.
-func (s *standing) side() []record.Value {
-	blob := func(b string) record.Value {
-		if b == "" {
-			return record.Value{}
-		}
-		return record.Value{Type: record.Blob, Data: b}
-	}
-	return []record.Value{
-		record.Of(s.writer), record.Of(int64(s.version)), record.Of(s.wall), blob(s.order),
-		record.Of(s.deleted), blob(string(s.hash[:])), blob(string(s.more)),
 	}
 }
 
