@@ -153,7 +153,8 @@ func (w *work) takeDelivery(d *delivery, until func() bool) (bool, error) {
 	s.recv = s.recv.With(record.Range{From: rest.From, To: end})
 	w.changed[id] = true
 	d.out.Status = store.Applied
-	return end == d.Range.To, w.enter(at, nil)
+	w.enter(at, nil)
+	return end == d.Range.To, nil
 }
 
 func (w *work) mergeAll(d *delivery, c record.Changeset, id int64) error {

@@ -15,10 +15,10 @@ const (
 	feedBatch   = 256      // entries of one Next
 )
 
-// line is the feed: the entries of the last while in memory, shared by all
+// feedLine is the feed: the entries of the last while in memory, shared by all
 // consumers, and the stretches of this node's starts. Older entries are read
 // from disk. Consumers read at their own pace; none is waited for.
-type line struct {
+type feedLine struct {
 	node record.Node // constant
 	keep int         // constant: entries kept on disk
 
@@ -33,26 +33,28 @@ type line struct {
 	closed  bool
 }
 
-func newLine(node record.Node, keep int) *line {
-	return &line{node: node, keep: keep, more: make(chan struct{}), oldest: 1}
+func newLine(node record.Node, keep int) *feedLine {
+	return &feedLine{node: node, keep: keep, more: make(chan struct{}), oldest: 1}
 }
 
 // loadFeed makes the line of a database that was just opened.
-func loadFeed(c *conn, cfg Config, st *state) (*line, error) {
+func loadFeed(c *conn, cfg Config, st *state) (*feedLine, error) {
 	l := newLine(cfg.Node, cfg.FeedKeep)
-	oldest, err := c.row(`SELECT min(sequence) FROM _fb_local_feed`)
+	oldest, err := c.row(`SELECT sequence, entries FROM _fb_local_feed ORDER BY sequence LIMIT 1`)
 	if err != nil {
 		return nil, err
 	}
 	l.last, l.oldest = st.sequence, st.sequence+1
-	if oldest[0].Type == record.Integer {
-		l.oldest = uint64(oldest[0].Int)
+	if oldest == nil {
+		return l, nil
 	}
-	return l, nil
+	r := lineReader{b: oldest[1].Data}
+	l.oldest = uint64(oldest[0].Int) + 1 - uint64(r.count())
+	return l, r.err
 }
 
 // publish adds committed entries and wakes who waits.
-func (l *line) publish(entries []store.Entry, boots []lineBoot) {
+func (l *feedLine) publish(entries []store.Entry, boots []lineBoot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.boots = boots
@@ -76,7 +78,7 @@ func (l *line) publish(entries []store.Entry, boots []lineBoot) {
 
 // reach waits until p, which a snapshot has seen, is on the line: a commit is
 // visible a moment before it is published.
-func (l *line) reach(ctx context.Context, p store.Position) error {
+func (l *feedLine) reach(ctx context.Context, p store.Position) error {
 	for {
 		l.mu.Lock()
 		closed, more := l.closed, l.more
@@ -115,7 +117,7 @@ func sizeOfEntry(e store.Entry) int {
 }
 
 // check reports whether p is on this store's line and what follows it is kept.
-func (l *line) check(p store.Position) error {
+func (l *feedLine) check(p store.Position) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p.Node != l.node || p.Sequence+1 < l.oldest {
@@ -138,7 +140,7 @@ func (l *line) check(p store.Position) error {
 
 // after returns entries after a sequence that are in memory, or that there are
 // some on disk, or a channel that is closed when there are more.
-func (l *line) after(seq uint64) (entries []store.Entry, onDisk bool, more <-chan struct{}, err error) {
+func (l *feedLine) after(seq uint64) (entries []store.Entry, onDisk bool, more <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -158,7 +160,7 @@ func (l *line) after(seq uint64) (entries []store.Entry, onDisk bool, more <-cha
 }
 
 // at is the writer and place of a sequence on the line.
-func (l *line) at(seq uint64) store.Position {
+func (l *feedLine) at(seq uint64) store.Position {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := store.Position{Node: l.node, Sequence: seq}
@@ -172,7 +174,7 @@ func (l *line) at(seq uint64) store.Position {
 
 // trimmable returns the sequence up to which the disk may forget, if that is
 // at least step entries.
-func (l *line) trimmable(step uint64) uint64 {
+func (l *feedLine) trimmable(step uint64) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.last < uint64(l.keep) || l.last-uint64(l.keep)+1 < l.oldest+step {
@@ -181,13 +183,13 @@ func (l *line) trimmable(step uint64) uint64 {
 	return l.last - uint64(l.keep) + 1
 }
 
-func (l *line) trimmed(oldest uint64) {
+func (l *feedLine) trimmed(oldest uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.oldest = oldest
 }
 
-func (l *line) close() {
+func (l *feedLine) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true

@@ -15,7 +15,7 @@ import (
 )
 
 // format counts the layouts of the engine's tables.
-const format = 1
+const format = 2
 
 const identityTable = `CREATE TABLE IF NOT EXISTS _fb_local_identity (
 	one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL, fleet TEXT NOT NULL,
@@ -40,9 +40,8 @@ var engineTables = []string{
 	`CREATE TABLE IF NOT EXISTS _fb_local_values (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID`,
 	`CREATE TABLE IF NOT EXISTS _fb_local_boots (
 		id INTEGER PRIMARY KEY, boot INTEGER NOT NULL, bits INTEGER NOT NULL, start INTEGER NOT NULL) STRICT`,
-	`CREATE TABLE IF NOT EXISTS _fb_local_feed (
-		sequence INTEGER PRIMARY KEY, w INTEGER NOT NULL, v INTEGER NOT NULL,
-		writers BLOB NOT NULL, keys BLOB NOT NULL) STRICT`,
+	// The entries of one transaction; sequence is that of the last.
+	`CREATE TABLE IF NOT EXISTS _fb_local_feed (sequence INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT`,
 }
 
 // Names in _fb_local_values.
@@ -277,7 +276,15 @@ func readWriters(c *conn, fn func(*writerState)) error {
 	})
 }
 
-func putWriter(c *conn, w *writerState) error {
-	return c.exec(sqlPutWriter, w.id, string(w.writer.Node), int64(w.writer.Boot), int64(w.writer.Bits),
-		record.AppendReceived(nil, w.recv), w.prints[0].Append(nil), w.prints[1].Append(nil), w.prints[2].Append(nil))
+func (p *packed) addWriter(w *writerState) {
+	int := func(v int64) record.Value { return record.Value{Type: record.Integer, Int: v} }
+	p.args = record.AppendValue(p.args, int(w.id))
+	p.args = record.AppendValue(p.args, record.Value{Type: record.Text, Data: string(w.writer.Node)})
+	p.args = record.AppendValue(p.args, int(int64(w.writer.Boot)))
+	p.args = record.AppendValue(p.args, int(int64(w.writer.Bits)))
+	p.args = appendBlob(p.args, record.AppendReceived(nil, w.recv))
+	for _, f := range w.prints {
+		p.args = f.Append(append(p.args, byte(record.Blob), 16))
+	}
+	p.n++
 }

@@ -307,7 +307,7 @@ func (db *DB) publish() {
 	db.held.Store(db.st.withheld)
 	db.line.publish(db.st.entries, db.st.boots)
 	db.wal.wrote(db.c.state.Frames())
-	db.st.entries = nil
+	db.st.entries, db.st.lines = nil, db.st.lines[:0]
 }
 
 // sync makes commits wait for the disk, or not.

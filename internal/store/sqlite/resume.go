@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,32 +21,36 @@ func (db *DB) feedFromDisk(ctx context.Context, seq uint64) ([]store.Entry, erro
 	defer s.Close()
 	var out []store.Entry
 	err = s.use(func(ctx context.Context, c *conn) error {
-		type line struct {
-			seq           uint64
-			at            record.Point
-			writers, keys string
-		}
-		var lines []line
-		err := c.rows(ctx, `SELECT sequence, w, v, writers, keys FROM _fb_local_feed WHERE sequence > ? ORDER BY sequence LIMIT ?`,
-			[]driver.Value{int64(seq), int64(feedBatch)}, func(r []record.Value) error {
-				lines = append(lines, line{uint64(r[0].Int), s.point(r[1].Int, record.Version(r[2].Int)), r[3].Data, r[4].Data})
-				return nil
+		err := c.rows(ctx, `SELECT sequence, entries FROM _fb_local_feed WHERE sequence > ? ORDER BY sequence LIMIT ?`,
+			[]driver.Value{int64(seq), int64(feedBatch)}, func(row []record.Value) error {
+				r := lineReader{b: row[1].Data}
+				n := r.count()
+				for at := uint64(row[0].Int) + 1 - uint64(n); at <= uint64(row[0].Int) && r.err == nil; at++ {
+					l := r.line()
+					if at > seq {
+						if len(out) == 0 && at != seq+1 {
+							return store.ErrResync
+						}
+						out = append(out, s.entry(at, l))
+					}
+				}
+				if r.err == nil && len(out) >= feedBatch {
+					return errEnough
+				}
+				return r.err
 			})
-		if err != nil {
+		if err != nil && !errors.Is(err, errEnough) {
 			return err
 		}
-		if len(lines) == 0 || lines[0].seq != seq+1 {
+		if len(out) == 0 {
 			return store.ErrResync
 		}
-		for _, l := range lines {
-			e := store.Entry{Position: db.line.at(l.seq), Point: l.at}
-			if e.States, err = s.states([]byte(l.writers)); err != nil {
+		out = out[:min(len(out), feedBatch)]
+		for i := range out {
+			if err := s.complete(c, out[i].Changes); err != nil {
 				return err
 			}
-			if e.Changes, err = s.changes(c, []byte(l.keys)); err != nil {
-				return err
-			}
-			out = append(out, e)
+			out[i].Changes = slices.DeleteFunc(out[i].Changes, func(ch store.Change) bool { return s.db.byName[ch.Table] == nil })
 		}
 		return nil
 	})
@@ -60,59 +63,39 @@ func (db *DB) feedFromDisk(ctx context.Context, seq uint64) ([]store.Entry, erro
 	return out, nil
 }
 
-var errFeed = errors.New("feed entry is damaged")
+var errEnough = errors.New("enough")
 
-func (s *snapshot) states(b []byte) ([]store.WriterState, error) {
-	var out []store.WriterState
-	for len(b) > 0 {
-		id, n := binary.Varint(b)
-		if n <= 0 {
-			return nil, errFeed
-		}
+func (s *snapshot) entry(at uint64, l line) store.Entry {
+	e := store.Entry{Position: s.db.line.at(at), Point: s.point(l.writer, l.at.Version), Changes: l.changes}
+	for _, id := range l.writers {
 		if w := s.byID[id]; w != nil {
-			out = append(out, w.public())
+			e.States = append(e.States, w.public())
 		}
-		b = b[n:]
 	}
-	return out, nil
+	return e
 }
 
-func (s *snapshot) changes(c *conn, b []byte) ([]store.Change, error) {
-	var out []store.Change
-	for len(b) > 0 {
-		name, rest, ok := cutBytes(b)
-		key, rest, ok2 := cutBytes(rest)
-		if !ok || !ok2 {
-			return nil, errFeed
-		}
-		b = rest
-		t := s.db.byName[name]
+// complete adds to changes how their rows are now.
+func (s *snapshot) complete(c *conn, changes []store.Change) error {
+	for i := range changes {
+		ch := &changes[i]
+		t := s.db.byName[ch.Table]
 		if t == nil {
 			continue // its table has left the schema
 		}
-		cols, err := record.Key(key).Columns()
+		cols, err := ch.Key.Columns()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		ch := store.Change{Table: name, Key: record.Key(key)}
 		side, err := c.shown(t, cols)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if side != nil {
 			ch.Point, ch.Wall, ch.New = s.point(side.writer, side.version), side.wall, side.row
 		}
-		out = append(out, ch)
 	}
-	return out, nil
-}
-
-func cutBytes(b []byte) (string, []byte, bool) {
-	n, size := binary.Uvarint(b)
-	if size <= 0 || n > uint64(len(b)-size) {
-		return "", nil, false
-	}
-	return string(b[size : uint64(size)+n]), b[uint64(size)+n:], true
+	return nil
 }
 
 // addLocal gives entries of the writer of now what still stands of their

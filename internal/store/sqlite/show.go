@@ -46,6 +46,10 @@ func appendBlobOrNull[T []byte | string](b []byte, data T) []byte {
 	if len(data) == 0 {
 		return append(b, byte(record.Null))
 	}
+	return appendBlob(b, data)
+}
+
+func appendBlob[T []byte | string](b []byte, data T) []byte {
 	b = binary.AppendUvarint(append(b, byte(record.Blob)), uint64(len(data)))
 	return append(b, data...)
 }

@@ -44,9 +44,9 @@ type DB struct {
 	local   chan *localWrite
 	remote  *remoteQueue
 	jobs    chan *job
-	line    *line // the feed
-	users   *pool // readers of users' SQL
-	inside  *pool // readers of the engine
+	line    *feedLine // the feed
+	users   *pool     // readers of users' SQL
+	inside  *pool     // readers of the engine
 	readers readers
 	wal     *checkpointer
 	metrics *metrics

@@ -40,6 +40,7 @@ type state struct {
 	boots    []lineBoot
 
 	entries []store.Entry // to publish after the commit
+	lines   []byte        // the same for the disk
 }
 
 func newState() *state {
@@ -54,7 +55,7 @@ func (s *state) fork() *state {
 	c := *s
 	c.parent = s
 	c.writers, c.ids, c.evicted = map[int64]*writerState{}, map[record.Writer]int64{}, map[record.Node]uint64{}
-	c.entries = nil
+	c.entries, c.lines = nil, nil
 	return &c
 }
 
@@ -66,6 +67,7 @@ func (s *state) absorb(c *state) {
 	s.self, s.lastID, s.clock, s.sequence = c.self, c.lastID, c.clock, c.sequence
 	s.withheld, s.ahead, s.started, s.boots = c.withheld, c.ahead, c.started, c.boots
 	s.entries = append(s.entries, c.entries...)
+	s.lines = append(s.lines, c.lines...)
 }
 
 // get returns a writer to read.

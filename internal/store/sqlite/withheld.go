@@ -154,7 +154,8 @@ func (w *work) release(h *heldRecord) error {
 	if len(w.changes) == 0 && len(w.changed) == 0 {
 		return nil
 	}
-	return w.enter(at, nil)
+	w.enter(at, nil)
+	return nil
 }
 
 // releaseAhead shows what was stamped ahead and is so no longer, and reports

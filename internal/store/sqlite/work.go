@@ -141,8 +141,8 @@ func (w *work) note(t *table, key record.Key, old store.Row, s *standing) {
 // begin starts a feed entry.
 func (w *work) begin() { w.changed, w.changes = map[int64]bool{}, nil }
 
-// enter writes the feed entry in hand.
-func (w *work) enter(at record.Point, local *record.Changeset) error {
+// enter adds the feed entry in hand.
+func (w *work) enter(at record.Point, local *record.Changeset) {
 	ids := make([]int64, 0, len(w.changed))
 	for id := range w.changed {
 		ids = append(ids, id)
@@ -150,29 +150,12 @@ func (w *work) enter(at record.Point, local *record.Changeset) error {
 	slices.Sort(ids)
 	w.st.sequence++
 	e := store.Entry{Position: w.st.position(), Point: at, Local: local, Changes: w.changes}
-	var writers, keys []byte
 	for _, id := range ids {
 		e.States = append(e.States, w.st.get(id).public())
-		writers = binary.AppendVarint(writers, id)
-	}
-	for _, c := range w.changes {
-		keys = appendBytes(appendBytes(keys, c.Table), string(c.Key))
 	}
 	w.st.entries = append(w.st.entries, e)
 	id, _ := w.st.id(at.Writer)
-	return w.c.exec(`INSERT INTO _fb_local_feed (sequence, w, v, writers, keys) VALUES (?, ?, ?, ?, ?)`,
-		int64(w.st.sequence), id, int64(at.Version), emptyBlob(writers), emptyBlob(keys))
-}
-
-func appendBytes(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-func emptyBlob(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
+	w.st.lines = appendLine(w.st.lines, line{at: at, writer: id, writers: ids, changes: w.changes})
 }
 
 // flush writes what the transaction changed in memory beside its rows.
@@ -182,8 +165,22 @@ func (w *work) flush(before hlc.Timestamp) error {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
+	p := w.db.packed.books.reset()
 	for _, id := range ids {
-		if err := putWriter(w.c, w.st.writers[id]); err != nil {
+		p.addWriter(w.st.writers[id])
+	}
+	if p.n > 0 {
+		if _, _, err := w.c.many(sqlPutWriter, p.args, p.n); err != nil {
+			return err
+		}
+	}
+	if n := len(w.st.entries); n > 0 {
+		p.reset()
+		p.args = record.AppendValue(p.args, record.Value{Type: record.Integer, Int: int64(w.st.sequence)})
+		size := len(binary.AppendUvarint(nil, uint64(n))) + len(w.st.lines)
+		p.args = binary.AppendUvarint(append(p.args, byte(record.Blob)), uint64(size))
+		p.args = append(binary.AppendUvarint(p.args, uint64(n)), w.st.lines...)
+		if _, _, err := w.c.many(`INSERT INTO _fb_local_feed (sequence, entries) VALUES (?, ?)`, p.args, 1); err != nil {
 			return err
 		}
 	}
