@@ -167,6 +167,7 @@ type region struct {
 	past     []map[string][]*regionv1.Machine // apps, before each change
 	begun    []string                         // app@position of every interest that was asked for
 	onLine   string                           // what its positions begin with
+	ends     map[string]bool                  // apps of which something ends all the time
 }
 
 // position is where a watch goes on that has all that is there now.
@@ -234,6 +235,10 @@ func (r *region) Query(req *regionv1.QueryRequest, stream regionv1.RegionService
 	r.mu.Lock()
 	r.asked++
 	mode, cov := r.mode, r.coverage()
+	newestEnd := int64(-1)
+	if r.ends[req.GetApp()] || req.GetApp() == "" && len(r.ends) > 0 {
+		newestEnd = 0
+	}
 	var rows []*clusterv1.Row
 	columns := []string{"n"}
 	if len(req.GetArgs()) == 1 {
@@ -259,7 +264,7 @@ func (r *region) Query(req *regionv1.QueryRequest, stream regionv1.RegionService
 	if err := stream.Send(&regionv1.QueryResponse{Columns: columns, Rows: rows}); err != nil || mode == "cut" {
 		return err
 	}
-	return stream.Send(&regionv1.QueryResponse{End: &regionv1.QueryEnd{Rows: uint64(len(rows)), Coverage: cov, NewestEndAgeMs: -1}})
+	return stream.Send(&regionv1.QueryResponse{End: &regionv1.QueryEnd{Rows: uint64(len(rows)), Coverage: cov, NewestEndAgeMs: newestEnd}})
 }
 
 func intRow(n int64) *clusterv1.Row {

@@ -100,7 +100,8 @@ func (s *service) suspectOne(ctx context.Context, app fleet.App, region fleet.Re
 		return plan.Answer{Part: st.Part}
 	}
 	got := c.ask(ctx, &regionv1.QueryRequest{
-		Sql: countSQL, Args: []*clusterv1.Value{{Kind: &clusterv1.Value_Text{Text: []byte(app)}}}, TimeoutMs: lookupTime.Milliseconds(),
+		App: string(app), Sql: countSQL,
+		Args: []*clusterv1.Value{{Kind: &clusterv1.Value_Text{Text: []byte(app)}}}, TimeoutMs: lookupTime.Milliseconds(),
 	})
 	a := plan.Answer{Part: got.part, NewestEnd: got.newestEnd}
 	if len(got.rows) == 1 && len(got.rows[0].GetValues()) == 1 {

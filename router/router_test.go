@@ -252,6 +252,28 @@ func TestSecondGatewayTakesOver(t *testing.T) {
 	}
 }
 
+// A region that was pruned before the app's newest end elsewhere is not proven:
+// the app may have moved there. What other apps end says nothing of it.
+func TestOnlyEndsOfTheAppItselfMakeAPrunedRegionDoubtful(t *testing.T) {
+	w := newWorld(t, "ams", "iad")
+	w.regions["iad"].set("web", 1)
+	w.regions["iad"].set("batch", 1)
+	w.global.report("iad", "web")
+	w.global.report("iad", "batch")
+	c, _, _ := w.router(t.TempDir(), w.global.addr)
+	ready(t, c, 2)
+	w.regions["iad"].change(func() { w.regions["iad"].ends = map[string]bool{"batch": true} })
+	for app, want := range map[string]string{"web": "pruned", "batch": "pruned_stale"} {
+		got, err := query(t.Context(), c, &routerv1.QueryRequest{Sql: "SELECT", Where: &routerv1.QueryRequest_App{App: app}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := states(got.end.GetCoverage()); s["ams"] != want || s["iad"] != "live" || got.end.GetComplete() != (want == "pruned") {
+			t.Errorf("%s: %v, complete %v", app, s, got.end.GetComplete())
+		}
+	}
+}
+
 func TestReduceRunsOverTheUnion(t *testing.T) {
 	w := newWorld(t, "ams", "iad")
 	w.regions["ams"].set("web", 2)

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
@@ -26,6 +27,13 @@ const queuedMessages = 4
 
 // Query implements the service.
 func (s *Server) Query(req *regionv1.QueryRequest, stream regionv1.RegionService_QueryServer) error {
+	var about []fleet.App
+	if app := fleet.App(req.GetApp()); app != "" {
+		if err := app.Check(); err != nil {
+			return code(&invalidError{err})
+		}
+		about = append(about, app)
+	}
 	if err := s.barrier(stream.Context(), req.GetAfter()); err != nil {
 		return code(err)
 	}
@@ -39,7 +47,7 @@ func (s *Server) Query(req *regionv1.QueryRequest, stream regionv1.RegionService
 	defer cancel()
 	// What is said of the rows is judged before they are read: what made it so
 	// is in them.
-	end := &regionv1.QueryEnd{Coverage: s.Node.Coverage(), NewestEndAgeMs: s.newestEnd()}
+	end := &regionv1.QueryEnd{Coverage: s.Node.Coverage(), NewestEndAgeMs: s.newestEnd(about)}
 	a := &answer{done: ctx.Done(), out: make(chan *regionv1.QueryResponse, queuedMessages)}
 	ended := make(chan error, 1)
 	go func() {
@@ -61,8 +69,10 @@ func (s *Server) Query(req *regionv1.QueryRequest, stream regionv1.RegionService
 	return queryError(stream.Context(), <-ended, limit)
 }
 
-func (s *Server) newestEnd() int64 {
-	if age := s.Hub.NewestEnd(); age >= 0 {
+// newestEnd is the age of the newest end of these apps, or of any if there are
+// none; negative if none is known.
+func (s *Server) newestEnd(of []fleet.App) int64 {
+	if age := s.Hub.NewestEnd(of...); age >= 0 {
 		return age.Milliseconds()
 	}
 	return -1
