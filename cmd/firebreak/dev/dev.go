@@ -16,6 +16,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/datadir"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/federation"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/screen"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/trace"
 )
@@ -56,8 +57,9 @@ The other commands find it by --dev DIR, else $FIREBREAK_DEV, else the default.`
 type progress struct {
 	start time.Time
 
-	mu  sync.Mutex
-	out io.Writer
+	mu     sync.Mutex
+	out    io.Writer
+	screen *screen.Screen // that has the lines of a view below; nil for none
 }
 
 func newProgress(out io.Writer) *progress { return &progress{start: time.Now(), out: out} }
@@ -65,7 +67,19 @@ func newProgress(out io.Writer) *progress { return &progress{start: time.Now(), 
 func (p *progress) say(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintf(p.out, "%7.1fs  %s\n", time.Since(p.start).Seconds(), line)
+	line = fmt.Sprintf("%7.1fs  %s", time.Since(p.start).Seconds(), line)
+	if p.screen != nil {
+		p.screen.Line(p.out, line)
+		return
+	}
+	fmt.Fprintln(p.out, line)
+}
+
+// above makes lines appear above a view.
+func (p *progress) above(s *screen.Screen) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.screen = s
 }
 
 func (p *progress) sayf(format string, args ...any) { p.say(fmt.Sprintf(format, args...)) }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/check"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/ctl"
-	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/edge"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/fault"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/federation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/link"
@@ -109,17 +108,6 @@ func sitesOf(p federation.Plan) ([]link.Site, map[link.Node]link.Site) {
 	return sites, at
 }
 
-// failed tells the meter which requests failed.
-type failed struct{ *edge.Tally }
-
-func (f failed) Errors() map[fleet.Region]int64 {
-	out := map[fleet.Region]int64{}
-	for r, c := range f.Report().Regions {
-		out[r] = int64(c.Errors)
-	}
-	return out
-}
-
 // prepareMeter makes the meter, which watches tell what they see.
 func (s *session) prepareMeter(p federation.Plan) {
 	s.meter = &fault.Meter{Plan: p, Ends: s.federation.Ends, Told: func(site fleet.Region) int64 {
@@ -139,7 +127,7 @@ func (s *session) prepareMeter(p federation.Plan) {
 
 // prepareFaults makes what breaks things, once the daemons and edges are there.
 func (s *session) prepareFaults() (err error) {
-	s.meter.Edges = failed{s.tally}
+	s.meter.Edges = s.tally
 	s.engine = fault.New(fault.Config{
 		Fleet: s.federation, Links: s.links, Sink: s.daemons, Truth: s.truth, Rate: s.rate, Sample: s.meter.Sample,
 	})

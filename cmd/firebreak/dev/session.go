@@ -166,6 +166,7 @@ func (s *session) feed(ctx context.Context) error {
 	if s.upgrades > 0 {
 		g.Go(func() error { return s.upgradeNodes(ctx) })
 	}
+	g.Go(func() error { return s.view(ctx) })
 	g.Go(func() error { return s.runScript(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()

@@ -31,6 +31,20 @@ type Summary struct {
 	Unseen int      `json:"unseen"`
 }
 
+// Look returns what was measured of the writes that everybody has seen. Unlike
+// Report it may be called again and again.
+func (t *Tracker) Look() map[Tier]Summary {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[Tier]Summary{}
+	for _, tier := range Tiers {
+		s := t.hist[tier].summary()
+		s.Unseen = t.unseen[tier]
+		out[tier] = s
+	}
+	return out
+}
+
 // Report returns what was measured by now. Writes that are still waited for
 // count for the tiers that have seen them.
 func (t *Tracker) Report(now time.Time) map[Tier]Summary {
