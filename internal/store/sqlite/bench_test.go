@@ -42,6 +42,7 @@ type side struct {
 	table    schema.Table
 	ours     *sqlite.DB
 	plain    *plain.DB
+	sql      [3]string // insert, update, delete
 	rand     *rand.Rand
 	n        int64
 	next     int // id of the next new row
@@ -69,6 +70,7 @@ func sides(b *testing.B, dir string, d sqlite.Durability) [2]*side {
 		out[i] = &side{table: tables[0], rand: rand.New(rand.NewPCG(1, 2)), next: benchRows, versions: map[int]record.Version{}}
 	}
 	out[0].ours, out[1].plain = db, p
+	out[1].sql = sqlite.PlainSQL(tables[0])
 	return out
 }
 
@@ -145,7 +147,7 @@ func (s *side) preparePlain(b *testing.B, changes []change) (do func()) {
 		args []driver.Value
 	}
 	var runs []run
-	insert, update, remove := sqlite.PlainSQL(s.table)
+	insert, update, remove := s.sql[0], s.sql[1], s.sql[2]
 	for _, c := range changes {
 		for _, row := range c.rows {
 			var args []driver.Value

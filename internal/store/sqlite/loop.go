@@ -202,6 +202,9 @@ func (db *DB) commitGroup(group []*localWrite) {
 	start := time.Now()
 	how := mode{synced: db.cfg.Durability == Fsync, sql: group[0].alone}
 	err := db.transact(how, func(w *work) error {
+		if len(group) == 1 {
+			return w.runAlone(group[0])
+		}
 		for _, l := range group {
 			if err := w.runLocal(l); err != nil {
 				return err
@@ -211,7 +214,7 @@ func (db *DB) commitGroup(group []*localWrite) {
 	})
 	for _, l := range group {
 		if err != nil && l.err == nil {
-			l.err = err
+			l.err = err // l ran, but the commit failed
 		}
 		if l.err != nil {
 			l.commit = store.Commit{}
@@ -222,8 +225,26 @@ func (db *DB) commitGroup(group []*localWrite) {
 	db.metrics.commits.Observe(time.Since(start).Seconds())
 }
 
-// runLocal runs one local write. Its own failure is its caller's; an error
-// here means that the whole transaction is lost.
+// errUndone ends a transaction whose only write failed: its caller has the error.
+var errUndone = errors.New("undone")
+
+// runAlone runs the only local write of a transaction, which is undone with it.
+func (w *work) runAlone(l *localWrite) error {
+	if l.err = l.ctx.Err(); l.err != nil {
+		return errUndone
+	}
+	inner, err := w.lend(l)
+	if err == nil && l.err != nil {
+		err = errUndone
+	}
+	if err == nil {
+		w.st.absorb(inner.st)
+	}
+	return err
+}
+
+// runLocal runs one local write of several. Its own failure is its caller's; an
+// error here means that the whole transaction is lost.
 func (w *work) runLocal(l *localWrite) error {
 	if l.err = l.ctx.Err(); l.err != nil {
 		return nil
@@ -231,6 +252,23 @@ func (w *work) runLocal(l *localWrite) error {
 	if err := w.c.exec("SAVEPOINT _fb"); err != nil {
 		return err
 	}
+	inner, err := w.lend(l)
+	if err != nil {
+		return err
+	}
+	if l.err != nil {
+		return w.c.script("ROLLBACK TO _fb; RELEASE _fb")
+	}
+	if err := w.c.exec("RELEASE _fb"); err != nil {
+		return err
+	}
+	w.st.absorb(inner.st)
+	return nil
+}
+
+// lend lets the caller of l run it, and makes the changeset of what it did. The
+// work it returns is to be absorbed, if l has no error.
+func (w *work) lend(l *localWrite) (*work, error) {
 	inner := &work{db: w.db, c: w.c, st: w.st.fork()}
 	x := &tx{work: w}
 	w.db.capture.start()
@@ -242,17 +280,12 @@ func (w *work) runLocal(l *localWrite) error {
 		l.commit, l.err = inner.commitLocal(touched)
 	}
 	if w.c.c.AutoCommit() {
-		return fmt.Errorf("transaction ended by SQLite: %w", l.err)
+		return nil, fmt.Errorf("transaction ended by SQLite: %w", l.err)
 	}
 	if l.err != nil {
 		l.ahead = w.st.clock.Last().Wall().Sub(w.db.cfg.Now().Add(hlc.MaxAhead))
-		return w.c.script("ROLLBACK TO _fb; RELEASE _fb")
 	}
-	if err := w.c.exec("RELEASE _fb"); err != nil {
-		return err
-	}
-	w.st.absorb(inner.st)
-	return nil
+	return inner, nil
 }
 
 var errPanicked = errors.New("write panicked")
@@ -289,6 +322,9 @@ func (db *DB) transact(how mode, fn func(*work) error) error {
 	}
 	if err == nil {
 		err = db.c.exec("COMMIT")
+	}
+	if errors.Is(err, errUndone) {
+		return db.broken(db.rollback())
 	}
 	if err != nil {
 		return db.broken(errors.Join(err, db.rollback()))

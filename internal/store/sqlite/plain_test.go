@@ -4,10 +4,10 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/schema"
 )
 
-// PlainSQL is what benchmarks run on a table alone.
-func PlainSQL(s schema.Table) (insert, update, remove string) {
+// PlainSQL is what benchmarks run on a table alone: insert, update, delete.
+func PlainSQL(s schema.Table) [3]string {
 	t := newTable(s)
-	return t.insert, t.update, t.remove
+	return [3]string{t.insert, t.update, t.remove}
 }
 
 // testSchema is what the tests of this package store.
