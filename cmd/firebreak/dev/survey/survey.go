@@ -26,7 +26,7 @@ type Nodes interface {
 }
 
 // Silent stands for the version of a node that does not answer.
-const Silent = "unknown"
+const Silent = "silent"
 
 // Report is what came out. The keys are a contract:
 // docs/reference/dev-report.md.
