@@ -267,6 +267,13 @@ func (r *region) Query(req *regionv1.QueryRequest, stream regionv1.RegionService
 	return stream.Send(&regionv1.QueryResponse{End: &regionv1.QueryEnd{Rows: uint64(len(rows)), Coverage: cov, NewestEndAgeMs: newestEnd}})
 }
 
+// questions counts the queries that it was asked.
+func (r *region) questions() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked
+}
+
 func intRow(n int64) *clusterv1.Row {
 	return &clusterv1.Row{Values: []*clusterv1.Value{{Kind: &clusterv1.Value_Integer{Integer: n}}}}
 }

@@ -25,6 +25,7 @@ const (
 	idleStream  = 10 * time.Second // without an interest: the stream ends
 	unfitSwitch = 5 * time.Second  // of a gateway that is not fit: the next is tried
 	switchEvery = 30 * time.Second
+	maxSuspects = 10_000 // apps of a region beyond which none is watched on suspicion; a gateway takes twice as many
 )
 
 // hub runs the watch of one region, for all clients. Safe for concurrent use.
@@ -114,6 +115,15 @@ func (h *hub) changed(fn func(*join.Region)) (wakes []func()) {
 	}
 	h.client.metrics.interests.WithLabelValues(string(h.name)).Set(float64(h.core.Apps()))
 	return wakes
+}
+
+// maySuspect reports whether an app may be watched here only because it might
+// be here: it costs nothing if it is watched anyway.
+func (h *hub) maySuspect(app fleet.App) bool {
+	h.mu.Lock()
+	watched, full := h.core.Watches(app), h.core.Apps() >= maxSuspects
+	h.mu.Unlock()
+	return watched || !full && h.client.mayWatch()
 }
 
 func (h *hub) apps() int {

@@ -25,6 +25,8 @@ const (
 	maxAsks     = 64 // questions in hand; more are refused at once
 	lookupRate  = 50 // questions a second on suspicion, where an app might be
 	lookupBurst = 100
+	watchRate   = 100 // apps a second that are watched on suspicion
+	watchBurst  = 200
 	hedgeRate   = 10 // questions a second that go to a second gateway too
 	hedgeBurst  = 20
 	avoidFor    = 3 * time.Second // a gateway that failed comes last
@@ -49,6 +51,7 @@ type regionClient struct {
 	latency plan.Latency
 	hedges  plan.Budget
 	budget  plan.Budget
+	watches plan.Budget
 	answers plan.Answers
 	closed  bool
 }
@@ -60,6 +63,7 @@ func newRegionClient(c *regionClient) *regionClient {
 	c.failed = map[string]directory.Instant{}
 	c.hedges = plan.Budget{Rate: hedgeRate, Burst: hedgeBurst}
 	c.budget = plan.Budget{Rate: lookupRate, Burst: lookupBurst}
+	c.watches = plan.Budget{Rate: watchRate, Burst: watchBurst}
 	return c
 }
 
@@ -178,6 +182,13 @@ func (c *regionClient) maySuspect() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.budget.Take(c.now())
+}
+
+// mayWatch is the same for watches.
+func (c *regionClient) mayWatch() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.watches.Take(c.now())
 }
 
 func (c *regionClient) remembered(app fleet.App) (plan.Answer, bool) {

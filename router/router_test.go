@@ -274,6 +274,35 @@ func TestOnlyEndsOfTheAppItselfMakeAPrunedRegionDoubtful(t *testing.T) {
 	}
 }
 
+func TestSecondGatewayIsAskedWhenTheFirstIsLate(t *testing.T) {
+	w := newWorld(t, "iad")
+	first := w.regions["iad"]
+	first.set("web", 1)
+	second := &region{name: "iad", apps: maps.Clone(first.apps), moved: make(chan struct{})}
+	w.serveRegion(second, "127.0.0.1:0")
+	first.gateways = append(first.gateways, &globalv1.Gateway{Node: "iad-w2", Address: second.addr})
+	w.global.report("iad", "web")
+	c, _, _ := w.router(t.TempDir(), w.global.addr)
+	ready(t, c, 1)
+	ask := func() {
+		t.Helper()
+		got, err := query(t.Context(), c, &routerv1.QueryRequest{Sql: "SELECT", TimeoutMs: 20_000})
+		if err != nil || !got.end.GetComplete() || got.rows["iad"] != 1 {
+			t.Fatalf("err %v, coverage %v, %d rows", err, states(got.end.GetCoverage()), got.rows["iad"])
+		}
+	}
+	ask()
+	if first.questions() == 0 { // whose turn is first follows from the names
+		first, second = second, first
+	}
+	first.change(func() { first.mode = "hang" })
+	was := [2]int{first.questions(), second.questions()}
+	ask()
+	if got := [2]int{first.questions() - was[0], second.questions() - was[1]}; got != [2]int{1, 1} {
+		t.Errorf("the gateway that hangs and the other were asked %v times, want once each", got)
+	}
+}
+
 func TestReduceRunsOverTheUnion(t *testing.T) {
 	w := newWorld(t, "ams", "iad")
 	w.regions["ams"].set("web", 2)

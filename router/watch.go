@@ -172,7 +172,7 @@ func (w *watching) moved(p poke) {
 }
 
 func (w *watching) apply(app fleet.App, st directory.Standing) {
-	switch w.core.Stand(app, st) {
+	switch w.core.Stand(app, st, func() bool { return w.clients.hub(st.Region).maySuspect(app) }) {
 	case join.Subscribe:
 		h := w.clients.hub(st.Region)
 		if _, ok := w.subs[st.Region]; !ok {
@@ -217,17 +217,39 @@ func (w *watching) settle(region fleet.Region, events []join.Event) {
 	}
 }
 
-// tick tells how regions stand to apps that they are not known to run.
+// tick tells how the list of regions stands, and how regions stand to apps that
+// they are not known to run.
 func (w *watching) tick() {
+	w.core.List(w.listAge())
 	for _, region := range w.copy.names() {
 		st, ok := w.copy.standing(region, "")
 		if ok && w.said[region] != st.Part.State {
 			w.said[region] = st.Part.State
 			w.core.Region(st.Part)
+			w.moved(poke{region: region})
 		}
 	}
-	for _, l := range w.core.Left() {
-		w.apply(l.App, w.stand(l.Region, l.App))
+	for _, region := range w.core.Left().Regions() {
+		w.doubt(region)
+	}
+}
+
+// doubt looks again at the apps that are not proven to be absent in a region:
+// at all of them once the region is proven; until then at as many as may be
+// watched there.
+func (w *watching) doubt(region fleet.Region) {
+	if w.stand(region, "").MayPrune() {
+		for _, app := range w.core.Left().Apps(region) {
+			w.apply(app, w.stand(region, app))
+		}
+		return
+	}
+	for tried := 0; tried < watchBurst; tried++ {
+		app, ok := w.core.Left().Next(region)
+		if !ok {
+			return
+		}
+		w.apply(app, w.stand(region, app))
 	}
 }
 
@@ -236,7 +258,7 @@ func (w *watching) tick() {
 func (w *watching) stand(region fleet.Region, app fleet.App) directory.Standing {
 	st, ok := w.copy.standing(region, app)
 	if !ok {
-		st = directory.Standing{Region: region, Part: coverage.Part{Region: region, State: coverage.PrunedStale, Age: -1, Detail: "the directory does not list it any more"}}
+		st = directory.Standing{Region: region, Part: coverage.Part{Region: region, State: coverage.Unreachable, Age: -1, Detail: "the directory does not list it any more"}}
 	}
 	return st
 }

@@ -223,6 +223,26 @@ func TestLostRegionKeepsItsMachinesMarkedStale(t *testing.T) {
 	}
 }
 
+// The directory of a cold router lags behind its regions: what it cannot prove
+// to be absent it looks for.
+func TestWatchFindsWhatTheDirectoryLacks(t *testing.T) {
+	w := newWorld(t, "ams", "iad")
+	c, _, _ := w.router(t.TempDir(), w.global.addr)
+	ready(t, c, 2)
+	w.regions["iad"].set("web", 2) // the directory is not told: the digests differ
+	got, idle := watch(t, c, "web"), watch(t, c, "none")
+	eventually(t, "its machines", func() bool { return len(got.known()) == 2 && got.stands("web@iad") == "live" })
+	eventually(t, "an app that is nowhere is complete, by the region's own word", func() bool { return idle.synced("none").GetComplete() })
+	if n := w.regions["ams"].interests("web"); n != 0 {
+		t.Error("a region that is proven is watched")
+	}
+	w.global.report("iad", "web") // it has caught up
+	eventually(t, "no region is watched for nothing", func() bool { return w.regions["iad"].interests("none") == 0 })
+	if n := w.regions["iad"].interests("web"); n != 1 || len(got.known()) != 2 {
+		t.Errorf("%d interests in web, %v known", n, got.known())
+	}
+}
+
 func TestUnfitGatewayTakesNothingAway(t *testing.T) {
 	w := newWorld(t, "iad")
 	r := w.regions["iad"]

@@ -323,6 +323,10 @@ func TestReadersConvergeInRandomHistories(t *testing.T) {
 	}
 }
 
+func yes() bool { return true }
+
+func no() bool { return false }
+
 func standing(region fleet.Region, class int, s coverage.State) directory.Standing {
 	st := directory.Standing{Region: region, Part: coverage.Part{Region: region, State: s}}
 	if class > 0 {
@@ -347,6 +351,8 @@ func told(s *join.Session) []string {
 			what = fmt.Sprint("app synced ", e.AppSynced.GetComplete())
 		case *routerv1.WatchResponse_Reset_:
 			what = "reset"
+		case *routerv1.WatchResponse_List:
+			what = fmt.Sprint("list ", e.List.GetCurrent(), " ", e.List.GetAgeMs())
 		case *routerv1.WatchResponse_Synced:
 			what = "synced"
 		}
@@ -367,21 +373,23 @@ func TestWithdrawnRegionIsLeftOnceItsOwnWordAllows(t *testing.T) {
 		want   join.Change
 	}{
 		{"its watch is live and shows a machine", [][]join.Event{up}, standing("iad", 0, coverage.Pruned), join.Nothing},
-		{"its watch showed the end", [][]join.Event{up, {{App: "web", Kind: join.Gone, Key: key, Ended: true}}}, standing("iad", 0, coverage.PrunedStale), join.Unsubscribe},
+		{"its watch showed the end", [][]join.Event{up, {{App: "web", Kind: join.Gone, Key: key, Ended: true}}}, standing("iad", 0, coverage.PrunedStale), join.Nothing},
+		{"its watch showed the end, and that is proven", [][]join.Event{up, {{App: "web", Kind: join.Gone, Key: key, Ended: true}}}, standing("iad", 0, coverage.Pruned), join.Unsubscribe},
+		{"nothing is left, and the region neither", [][]join.Event{up, {{App: "web", Kind: join.Gone, Key: key, Ended: true}}}, standing("iad", 0, coverage.Unreachable), join.Unsubscribe},
 		{"its watch is lost, and its withdrawal proven", [][]join.Event{up, lost}, standing("iad", 0, coverage.Pruned), join.Unsubscribe},
 		{"its watch is lost, and its withdrawal not proven", [][]join.Event{up, lost}, standing("iad", 0, coverage.PrunedStale), join.Nothing},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := join.NewSession()
 			s.AddApp("web", at(0))
-			if got := s.Stand("web", standing("iad", 1, coverage.Live)); got != join.Subscribe {
+			if got := s.Stand("web", standing("iad", 1, coverage.Live), yes); got != join.Subscribe {
 				t.Fatal(got)
 			}
 			for _, e := range tc.events {
 				s.Handle("iad", e)
 			}
 			told(s)
-			if got := s.Stand("web", tc.st); got != tc.want {
+			if got := s.Stand("web", tc.st, yes); got != tc.want {
 				t.Errorf("change %v, want %v", got, tc.want)
 			}
 		})
@@ -391,7 +399,7 @@ func TestWithdrawnRegionIsLeftOnceItsOwnWordAllows(t *testing.T) {
 func TestAppIsAnnouncedWhenEveryRegionSpokeOrIsMarked(t *testing.T) {
 	s := join.NewSession()
 	s.AddApp("web", at(0))
-	s.Stand("web", standing("iad", 1, coverage.Live))
+	s.Stand("web", standing("iad", 1, coverage.Live), yes)
 	announce := func(d time.Duration) []string {
 		s.Announce([]fleet.Region{"ams", "iad"}, 0, func(r fleet.Region, _ fleet.App) directory.Standing {
 			return standing(r, 0, coverage.Pruned)
@@ -409,7 +417,7 @@ func TestAppIsAnnouncedWhenEveryRegionSpokeOrIsMarked(t *testing.T) {
 		t.Error(diff)
 	}
 	s.AddApp("db", at(0))
-	s.Stand("db", standing("iad", 1, coverage.Live))
+	s.Stand("db", standing("iad", 1, coverage.Live), yes)
 	if diff := cmp.Diff([]string{" app synced false"}, announce(3*time.Second)); diff != "" {
 		t.Errorf("a region that never speaks: %s", diff)
 	}
@@ -419,7 +427,7 @@ func TestEndOfOneClaimIsToldToTheOther(t *testing.T) {
 	s := join.NewSession()
 	s.AddApp("web", at(0))
 	for _, r := range []fleet.Region{"ams", "iad"} {
-		s.Stand("web", standing(r, 1, coverage.Live))
+		s.Stand("web", standing(r, 1, coverage.Live), yes)
 		s.Handle(r, []join.Event{{App: "web", Kind: join.Upsert, Key: join.Key{Worker: "w1", ID: "a"}, Machine: machine(1, "a", 1).GetMachine()}})
 	}
 	if diff := cmp.Diff([]string{"ams machine a", "ams machine a", "iad machine a"}, told(s)); diff != "" {

@@ -141,7 +141,7 @@ func (c *client) enter(router map[fleet.Region]*stream, sub join.Sub, now time.D
 	c.core.Connected()
 	from, bad := position.All(c.core.Position([]string{"web"}, 1<<20))
 	for _, region := range places {
-		c.session.Stand("web", standing(region, 1, coverage.Live))
+		c.session.Stand("web", standing(region, 1, coverage.Live), yes)
 		i := slices.IndexFunc(from, func(p position.Position) bool { return p.Region == region })
 		if i < 0 {
 			router[region].core.Add(sub, "web", at(now))

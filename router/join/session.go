@@ -1,7 +1,6 @@
 package join
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -20,8 +19,10 @@ const patience = 2 * time.Second
 // Session is one client's watch. Not safe for concurrent use.
 type Session struct {
 	apps    map[fleet.App]*joined
-	waiting []fleet.App        // added and not announced yet
-	left    map[Place]struct{} // where an app is not proven to be absent, as was told
+	waiting []fleet.App // added and not announced yet
+	left    *Doubts
+	current bool        // the list of regions, as was told
+	again   []fleet.App // to be announced again once it is
 	out     []*routerv1.WatchResponse
 }
 
@@ -53,7 +54,7 @@ type ref struct {
 
 // NewSession returns a Session that watches nothing.
 func NewSession() *Session {
-	return &Session{apps: map[fleet.App]*joined{}, left: map[Place]struct{}{}}
+	return &Session{apps: map[fleet.App]*joined{}, left: newDoubts(), current: true}
 }
 
 // Apps lists what is watched, in order.
@@ -80,10 +81,9 @@ func (s *Session) RemoveApp(app fleet.App) []fleet.Region {
 	}
 	delete(s.apps, app)
 	s.waiting = slices.DeleteFunc(s.waiting, func(a fleet.App) bool { return a == app })
-	for _, p := range s.Left() {
-		if p.App == app {
-			delete(s.left, p)
-		}
+	s.again = slices.DeleteFunc(s.again, func(a fleet.App) bool { return a == app })
+	for _, region := range s.left.Regions() {
+		s.left.drop(app, region)
 	}
 	return slices.Sorted(maps.Keys(j.regions))
 }
@@ -99,27 +99,46 @@ const (
 )
 
 // Stand says how a region stands to a watched app now. It is subscribed while
-// the directory has the app there. After a withdrawal the region's own watch
-// has the last word while it is live; else the proven withdrawal has.
-func (s *Session) Stand(app fleet.App, st directory.Standing) Change {
+// the directory has the app there, and, if may allows it, while the directory
+// does not but cannot prove it: a directory that lags hides no machine. After a
+// withdrawal the region's own watch has the last word while it is live; else the
+// proven withdrawal has.
+func (s *Session) Stand(app fleet.App, st directory.Standing, may func() bool) Change {
 	j := s.apps[app]
 	if j == nil {
 		return Nothing
 	}
 	sh := j.regions[st.Region]
 	switch {
-	case st.Class > 0 && sh == nil:
-		j.regions[st.Region] = &share{pending: true, part: coverage.Part{Region: st.Region, State: coverage.Unreachable, Age: -1}}
-		delete(s.left, Place{app, st.Region})
-		return Subscribe
-	case st.Class == 0 && sh != nil && (sh.machines == 0 || st.MayPrune() && sh.part.State != coverage.Live):
+	case st.Class > 0:
+		s.left.drop(app, st.Region)
+		if sh == nil {
+			return s.subscribe(j, st.Region)
+		}
+	case st.Part.State == coverage.Unreachable && sh != nil && sh.machines == 0:
+		s.release(j, app, st) // the directory has no such region any more
+		return Unsubscribe
+	case !st.MayPrune():
+		s.left.put(app, st.Region)
+		if sh == nil && st.Part.State == coverage.PrunedStale {
+			if may() {
+				return s.subscribe(j, st.Region)
+			}
+			s.left.wait(app, st.Region)
+		}
+	case sh != nil && (sh.machines == 0 || sh.part.State != coverage.Live):
+		s.left.drop(app, st.Region)
 		s.release(j, app, st)
 		return Unsubscribe
-	case st.Class == 0 && sh == nil && st.MayPrune() && s.isLeft(app, st.Region):
-		delete(s.left, Place{app, st.Region})
+	case s.left.drop(app, st.Region) && sh == nil:
 		s.status(app, st.Part)
 	}
 	return Nothing
+}
+
+func (s *Session) subscribe(j *joined, region fleet.Region) Change {
+	j.regions[region] = &share{pending: true, part: coverage.Part{Region: region, State: coverage.Unreachable, Age: -1}}
+	return Subscribe
 }
 
 // release ends an app's share of a region that withdrew it.
@@ -132,9 +151,6 @@ func (s *Session) release(j *joined, app fleet.App, st directory.Standing) {
 		}
 	}
 	delete(j.regions, st.Region)
-	if !st.MayPrune() {
-		s.left[Place{app, st.Region}] = struct{}{}
-	}
 	s.status(app, st.Part)
 }
 
@@ -224,7 +240,7 @@ func (s *Session) Announce(known []fleet.Region, listAge time.Duration, stand fu
 			}
 			st := stand(region, app)
 			if !st.MayPrune() {
-				s.left[Place{app, region}] = struct{}{}
+				s.left.put(app, region).told = true
 			}
 			parts = append(parts, st.Part)
 		}
@@ -232,6 +248,9 @@ func (s *Session) Announce(known []fleet.Region, listAge time.Duration, stand fu
 			Complete: coverage.Complete(parts, listAge), Coverage: coverage.Protos(parts),
 		}}})
 		announced = append(announced, app)
+	}
+	if !coverage.Complete(nil, listAge) {
+		s.again = append(s.again, announced...)
 	}
 	return announced
 }
@@ -245,26 +264,8 @@ func (j *joined) ready() bool {
 	return true
 }
 
-// Place is an app and a region.
-type Place struct {
-	App    fleet.App
-	Region fleet.Region
-}
-
-// Left lists where an app was said not to be proven absent, in order.
-func (s *Session) Left() []Place {
-	if len(s.left) == 0 {
-		return nil
-	}
-	return slices.SortedFunc(maps.Keys(s.left), func(a, b Place) int {
-		return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Region, b.Region))
-	})
-}
-
-func (s *Session) isLeft(app fleet.App, region fleet.Region) bool {
-	_, ok := s.left[Place{app, region}]
-	return ok
-}
+// Left returns where apps are not proven to be absent.
+func (s *Session) Left() *Doubts { return s.left }
 
 // Region says how a region stands to every app that is not known to run in it.
 func (s *Session) Region(p coverage.Part) { s.status("", p) }
@@ -276,6 +277,25 @@ func (s *Session) status(app fleet.App, p coverage.Part) {
 func (s *Session) send(app fleet.App, region fleet.Region, resp *routerv1.WatchResponse) {
 	resp.App, resp.Region = string(app), string(region)
 	s.out = append(s.out, resp)
+}
+
+// List says how long ago a global node confirmed the list of regions, negative
+// for never. The client is told when that makes a difference.
+func (s *Session) List(age time.Duration) {
+	if current := coverage.Complete(nil, age); current != s.current {
+		s.current = current
+		if current {
+			s.waiting = append(s.waiting, s.again...)
+			s.again = nil
+		}
+		ms := age.Milliseconds()
+		if age < 0 {
+			ms = -1
+		}
+		s.send("", "", &routerv1.WatchResponse{Event: &routerv1.WatchResponse_List{List: &routerv1.ListStatus{
+			Current: current, AgeMs: ms,
+		}}})
+	}
 }
 
 // Take returns what is to be sent to the client now.

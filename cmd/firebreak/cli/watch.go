@@ -22,14 +22,14 @@ import (
 
 // event is one line of watch.
 type event struct {
-	Event    string    `json:"event"` // machine, gone, reset, synced, status, app_synced
+	Event    string    `json:"event"` // machine, gone, reset, synced, status, list, app_synced
 	App      string    `json:"app"`
 	Region   string    `json:"region,omitempty"`
 	Machine  *machine  `json:"machine,omitempty"`
 	Worker   string    `json:"worker,omitempty"`   // gone
 	ID       string    `json:"id,omitempty"`       // gone
 	Ended    *bool     `json:"ended,omitempty"`    // gone: its owner said so
-	Complete *bool     `json:"complete,omitempty"` // app_synced
+	Complete *bool     `json:"complete,omitempty"` // app_synced; list: it is current
 	Coverage coverages `json:"coverage,omitempty"` // status: of its region; app_synced: of every region
 }
 
@@ -214,6 +214,9 @@ func (w *watcher) print(m *routerpb.WatchResponse) error {
 	case *routerpb.WatchResponse_AppSynced:
 		complete := k.AppSynced.GetComplete()
 		ev.Event, ev.Complete, ev.Coverage = "app_synced", &complete, fromCoverage(k.AppSynced.GetCoverage())
+	case *routerpb.WatchResponse_List:
+		current := k.List.GetCurrent()
+		ev.Event, ev.Complete = "list", &current
 	default:
 		return nil // a kind of a newer router
 	}
@@ -235,6 +238,11 @@ func (ev event) text() string {
 	case "status":
 		c := ev.Coverage[ev.Region]
 		return strings.TrimRight(fmt.Sprintf("= %s is %s %s", ev.Region, c.State, c.Detail), " ")
+	case "list":
+		if *ev.Complete {
+			return "= the list of regions is current"
+		}
+		return "= the list of regions is old"
 	case "app_synced":
 		if *ev.Complete {
 			return "= complete"

@@ -51,6 +51,7 @@ type Core struct {
 	localities map[string]string // region: locality
 	apps       map[string]*app
 	others     map[string]clusterv1.CoverageState // how regions stand to apps that they are not known to run
+	unsure     bool                               // the list of regions is too old
 	dirty      map[string]struct{}
 }
 
@@ -91,6 +92,7 @@ func New(locality string) *Core {
 // Connected says that a stream begins.
 func (c *Core) Connected() {
 	clear(c.others)
+	c.list(true)
 }
 
 // Lost says that the stream ended: nothing is current any more.
@@ -130,6 +132,9 @@ func (c *Core) Step(resp *routerv1.WatchResponse, now time.Time) {
 	if resp.GetApp() == "" {
 		if st := resp.GetStatus(); st != nil {
 			c.region(st.GetCoverage())
+		}
+		if l := resp.GetList(); l != nil {
+			c.list(l.GetCurrent())
 		}
 		return
 	}
@@ -249,6 +254,17 @@ func (c *Core) region(cov *clusterv1.Coverage) {
 	}
 }
 
+// list takes whether the list of regions is current.
+func (c *Core) list(current bool) {
+	if c.unsure == !current {
+		return
+	}
+	c.unsure = !current
+	for name := range maps.Keys(c.apps) {
+		c.dirty[name] = struct{}{}
+	}
+}
+
 func covered(s clusterv1.CoverageState) bool {
 	return s == clusterv1.CoverageState_COVERAGE_STATE_LIVE || s == clusterv1.CoverageState_COVERAGE_STATE_PRUNED
 }
@@ -256,7 +272,7 @@ func covered(s clusterv1.CoverageState) bool {
 // complete reports whether every region is accounted for, by its own part of
 // the app or by how it stands to apps that it does not run.
 func (c *Core) complete(a *app) bool {
-	if !a.listed || len(a.regions) == 0 {
+	if !a.listed || len(a.regions) == 0 || c.unsure {
 		return false
 	}
 	for _, region := range a.regions {

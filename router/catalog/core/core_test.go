@@ -165,6 +165,22 @@ func TestCompleteFollowsRegionsThatAreNotKnownToRunIt(t *testing.T) {
 	}
 }
 
+func TestCompleteFollowsTheAgeOfTheListOfRegions(t *testing.T) {
+	c := served()
+	for _, current := range []bool{false, true, false} {
+		c.feed(&routerv1.WatchResponse{Event: &routerv1.WatchResponse_List{List: &routerv1.ListStatus{Current: current}}})
+		if c.app.Complete != current || len(c.app.Endpoints) != 2 {
+			t.Errorf("list current %v: complete %v with %d endpoints", current, c.app.Complete, len(c.app.Endpoints))
+		}
+	}
+	c.Lost(now)
+	c.Connected() // another router, whose list is another one
+	c.feed(in("ams", live), in("iad", live), in("", announced(true, map[string]clusterv1.CoverageState{"ams": live, "iad": live})))
+	if !c.app.Complete {
+		t.Error("the former router's list counts")
+	}
+}
+
 func TestHealthyAndNearFirstSuspectLastEachAddressOnce(t *testing.T) {
 	c := &catalog{Core: core.New("eu")}
 	c.Localities(map[string]string{"ams": "eu", "iad": "us"})
