@@ -207,3 +207,41 @@ func TestStreamAfterABadRowBeginsAnew(t *testing.T) {
 		t.Errorf("asked %v", reqs)
 	}
 }
+
+// What came after the last position may have gone since without a word.
+func TestStreamAfterHalfABatchBeginsAnew(t *testing.T) {
+	r := held(t)
+	feed(t, r, machine(1, "c", 1)) // its batch would have ended with a position
+	r.Lost("cut", at(0))
+	r.Connected(1, at(0))
+	if reqs := r.Requests(); len(reqs) != 1 || reqs[0].GetAdd().GetPosition() != nil {
+		t.Errorf("asked %v", reqs)
+	}
+}
+
+// While there is no stream a client that comes back holds what it has.
+func TestResumeOutlivesTheStreamThatItWasAskedOn(t *testing.T) {
+	r := held(t)
+	r.Resume(2, from("p0"), at(0))
+	r.Requests()
+	r.Lost("cut", at(0))
+	if got := kinds(r, 2, time.Minute); got != nil {
+		t.Errorf("without a stream: %v", got)
+	}
+	r.Connected(1, at(time.Minute))
+	_ = r.Handle(fit, at(time.Minute))
+	_ = r.Handle(placed(synced(1), "p1"), at(time.Minute))
+	id := uint64(0)
+	for _, req := range r.Requests() {
+		if string(req.GetAdd().GetPosition()) == "p0" {
+			id = req.GetAdd().GetId()
+		}
+	}
+	if id == 0 {
+		t.Fatal("it is not asked again")
+	}
+	_ = r.Handle(synced(id), at(time.Minute))
+	if diff := cmp.Diff([]string{"known a", "known b", "synced", "at p1"}, kinds(r, 2, time.Minute)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -163,7 +163,6 @@ func (s *Session) Handle(region fleet.Region, events []Event) {
 		}
 		switch e.Kind {
 		case Reset:
-			j.regions[region].at = nil
 			s.send(e.App, region, &routerv1.WatchResponse{Event: &routerv1.WatchResponse_Reset_{Reset_: &routerv1.RegionReset{}}})
 		case Upsert, Known:
 			s.upsert(j, e, region)
