@@ -49,7 +49,7 @@ func (w *work) adoptRow(t *table, key []record.Value) error {
 	if err := w.putRow(t, key, s.row, nil); err != nil {
 		return err
 	}
-	if err := w.c.exec(t.removeSide, toDriver(key)...); err != nil {
+	if err := w.c.write(t.removeSide, key); err != nil {
 		return err
 	}
 	w.begin()

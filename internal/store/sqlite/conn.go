@@ -179,6 +179,17 @@ func (c *conn) row(sql string, args ...driver.Value) ([]record.Value, error) {
 	return row, nil
 }
 
+// get is row with values.
+func (c *conn) get(sql string, key []record.Value) ([]record.Value, error) {
+	c.args = appendValues(c.args[:0], key)
+	rows, _, err := c.many(sql, c.args, 1)
+	if err != nil {
+		return nil, err
+	}
+	row, _ := rows.Next(nil)
+	return row, nil
+}
+
 // readRows runs s. If columns is not nil it gets the column names before any
 // row.
 func readRows(ctx context.Context, s *sqlite3.SQLiteStmt, args []driver.Value, columns func([]string) error, fn func([]record.Value) error) error {

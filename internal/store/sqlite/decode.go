@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
@@ -57,14 +59,53 @@ func (t *table) decode(r record.Record, key []record.Value) (row store.Row, more
 		absent()
 	}
 	if t.Kind == record.Ranked && canonical && err == nil {
-		vals := make([]record.Value, len(t.rankAt))
-		for i, at := range t.rankAt {
-			vals[i] = row[at]
-		}
-		order, bad := record.EncodeKey(vals...)
-		canonical = bad == nil && string(order) == r.Order
+		order, bad := t.order(row)
+		canonical = bad == nil && order == r.Order
 	}
 	return row, more, canonical, err
+}
+
+// encode makes the record of a row. Order is that of a shared one. It is what
+// [schema.Table.Record] makes, in the order that the columns are in already.
+func (t *table) encode(row store.Row, order string) (record.Record, error) {
+	key, err := record.EncodeKey(row[:len(t.Key)]...)
+	if err != nil {
+		return record.Record{}, fmt.Errorf("table %s: %w", t.Name, err)
+	}
+	r := record.Record{Table: t.ID, Kind: t.Kind, Key: key}
+	size := 0
+	for _, v := range row[len(t.Key):] {
+		size += 24 + len(v.Data)
+	}
+	cells := make([]byte, 0, size)
+	for _, c := range t.columns {
+		if v := row[c.at]; c.Expr != "" || !v.Equal(c.absent) {
+			cells = record.AppendCell(cells, record.Cell{Column: c.ID, Value: v})
+		}
+	}
+	if len(cells) > 0 {
+		r.Cells = cells
+	}
+	switch t.Kind {
+	case record.Shared:
+		r.Order = order
+	case record.Ranked:
+		r.Order, err = t.order(row)
+	}
+	return r, err
+}
+
+// order is the ordered encoding of the rank columns of a row.
+func (t *table) order(row store.Row) (string, error) {
+	vals := make([]record.Value, len(t.rankAt))
+	for i, at := range t.rankAt {
+		vals[i] = row[at]
+	}
+	k, err := record.EncodeKey(vals...)
+	if err != nil {
+		return "", fmt.Errorf("table %s: rank columns %s: %w", t.Name, strings.Join(t.RankBy, ", "), err)
+	}
+	return string(k), nil
 }
 
 // missing names a column that may not be NULL and is: REPLACE would write its

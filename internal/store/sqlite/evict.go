@@ -75,7 +75,7 @@ func (w *work) dropOwned(t *table, node record.Node, ids []int64) error {
 		if err := w.putRow(t, g.key, g.s.row, nil); err != nil {
 			return err
 		}
-		if err := w.c.exec(t.removeSide, toDriver(g.key)...); err != nil {
+		if err := w.c.write(t.removeSide, g.key); err != nil {
 			return err
 		}
 		key, err := record.EncodeKey(g.key...)

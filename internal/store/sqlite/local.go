@@ -62,15 +62,14 @@ func (w *work) compare(x *touch) (*write, error) {
 	if owner := x.cols[0]; t.Kind == record.Owned && (owner.Type != record.Text || record.Node(owner.Data) != w.db.cfg.Node) {
 		return nil, &store.NotOwnerError{Table: t.Name, Key: x.cols, Owner: owner.Data, Node: w.db.cfg.Node}
 	}
-	key := toDriver(x.cols)
 	wr.row = x.now
 	if !x.known {
 		var err error
-		if wr.row, err = w.c.row(t.getRow, key...); err != nil {
+		if wr.row, err = w.c.get(t.getRow, x.cols); err != nil {
 			return nil, err
 		}
 	}
-	side, err := w.c.row(t.getSide, key...)
+	side, err := w.c.get(t.getSide, x.cols)
 	if err != nil {
 		return nil, err
 	}

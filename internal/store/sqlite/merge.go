@@ -192,7 +192,7 @@ func (w *work) judge(o *offer) (fault, error) {
 // rebuild makes the record of a row that the table shows, with the cells of
 // columns that it has not.
 func rebuild(t *table, row store.Row, order string, more []byte) (record.Record, error) {
-	r, err := t.Record(row, order)
+	r, err := t.encode(row, order)
 	if err != nil || len(more) == 0 {
 		return r, err
 	}

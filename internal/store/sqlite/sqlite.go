@@ -65,6 +65,7 @@ type DB struct {
 	st      *state
 	capture *capture
 	hasher  *record.Hasher
+	crowd   int     // local writes that came together, of late
 	synced  bool    // whether commits of c wait for the disk
 	offers  []offer // scratch of mergeAll
 	packed  packing

@@ -45,7 +45,7 @@ func (x *tx) Get(name string, key ...record.Value) (store.Row, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	row, err := x.c.row(t.getRow, toDriver(key)...)
+	row, err := x.c.get(t.getRow, key)
 	return row, row != nil, err
 }
 
@@ -82,7 +82,7 @@ func (x *tx) Put(name string, row store.Row) error {
 
 func (x *tx) put(t *table, row store.Row) error {
 	if t.Kind == 0 {
-		return x.c.exec(t.upsert, toDriver(row)...)
+		return x.c.write(t.upsert, row)
 	}
 	at, err := x.touch(t, row[:len(t.Key)], true)
 	if err != nil {
@@ -115,7 +115,7 @@ func (x *tx) Delete(name string, key ...record.Value) error {
 		}
 	}
 	if err == nil {
-		err = x.c.exec(t.remove, toDriver(key)...)
+		err = x.c.write(t.remove, key)
 	}
 	if err != nil {
 		return fmt.Errorf("table %s: delete %v: %w", name, key, err)
@@ -140,7 +140,7 @@ func (x *tx) touch(t *table, key []record.Value, makes bool) (*touch, error) {
 	if at := x.db.capture.touched[touchKey{t.Name, k}]; at != nil {
 		return at, nil
 	}
-	old, err := x.c.row(t.getRow, toDriver(cols)...)
+	old, err := x.c.get(t.getRow, cols)
 	if err != nil || old == nil && !makes {
 		return nil, err
 	}

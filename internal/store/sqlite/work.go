@@ -49,8 +49,7 @@ func readSide(r []record.Value, s *standing) {
 
 // shown returns what t keeps for key, with its row; nil if it never had one.
 func (c *conn) shown(t *table, key []record.Value) (*standing, error) {
-	args := toDriver(key)
-	r, err := c.row(t.getSide, args...)
+	r, err := c.get(t.getSide, key)
 	if err != nil || r == nil {
 		return nil, err
 	}
@@ -58,7 +57,7 @@ func (c *conn) shown(t *table, key []record.Value) (*standing, error) {
 	readSide(r, s)
 	if !s.deleted {
 		// Not joined: SQLite prepares an outer join anew for every key bound.
-		s.row, err = c.row(t.getRow, args...)
+		s.row, err = c.get(t.getRow, key)
 	}
 	return s, err
 }

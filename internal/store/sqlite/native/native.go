@@ -18,6 +18,7 @@ import "C"
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"unsafe"
 
 	"github.com/mattn/go-sqlite3"
@@ -98,6 +99,7 @@ func (r *Rows) Next(out []record.Value) ([]record.Value, bool) {
 	if r.s = r.s[1:]; !more {
 		return out, false
 	}
+	out = slices.Grow(out, r.width)
 	for range r.width {
 		var v record.Value
 		v, r.s = cutValue(r.s)
