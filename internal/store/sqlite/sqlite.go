@@ -9,9 +9,15 @@
 // One goroutine owns the connection that writes. It takes local writes first,
 // many of them under one commit, then what peers sent, a turn per writer, in
 // slices of a few milliseconds that end with a whole changeset, then what has
-// become due. Local writes are captured by triggers that call a function which
-// only this connection has, so another program's write to a replicated table
-// fails instead of slipping by. Readers have connections of their own.
+// become due. What callers of Update write is taken down as they write it;
+// users' SQL is captured by triggers, which run for nothing else. They call a
+// function that only this connection has, so another program's write to a
+// replicated table fails instead of slipping by. Readers have connections of
+// their own.
+//
+// The records of a changeset go through each step together, so that a step is
+// one call of C (package native): books, old rows, decision, rows, books. Pages
+// are what costs then: see docs/adr/0007-store-layout.md.
 //
 // What a transaction changes in memory is kept in a fork of the state that is
 // absorbed by a commit and dropped by a rollback, so memory never says what

@@ -151,7 +151,7 @@ func (x *tx) touch(t *table, key []record.Value, makes bool) (*touch, error) {
 // that are not known here.
 func upsertSQL(s schema.Table) string {
 	cols := quoteAll(s.Names())
-	sql := fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s) ON CONFLICT DO ", schema.Quote(s.Name), list(cols), marks(len(cols)))
+	sql := fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s) ON CONFLICT (%s) DO ", schema.Quote(s.Name), list(cols), marks(len(cols)), list(cols[:len(s.Key)]))
 	rest := slices.Clone(cols[len(s.Key):])
 	if len(rest) == 0 {
 		return sql + "NOTHING"
