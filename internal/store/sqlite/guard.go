@@ -6,12 +6,11 @@ import (
 	"strings"
 
 	"github.com/mattn/go-sqlite3"
+
+	"github.com/firebreak-dev/firebreak/internal/sqltext"
 )
 
-const (
-	maxSQL  = 1 << 20 // bytes of one statement
-	maxArgs = 1000    // values bound to one statement
-)
+const maxArgs = 1000 // values bound to one statement
 
 // guard is SQLite's authorizer: it decides what a statement of a user may
 // contain, wherever in it that stands.
@@ -108,7 +107,7 @@ func (g *guard) judge(op int, a, b string) string {
 // prepareUser prepares a statement of a user, whose first keyword must be one
 // of allowed.
 func (c *conn) prepareUser(sql string, args int, allowed ...string) (*sqlite3.SQLiteStmt, error) {
-	stmt, keyword, err := single(sql)
+	stmt, keyword, err := sqltext.Single(sql)
 	if err != nil {
 		return nil, err
 	}

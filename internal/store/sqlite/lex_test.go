@@ -3,6 +3,8 @@ package sqlite
 import (
 	"strings"
 	"testing"
+
+	"github.com/firebreak-dev/firebreak/internal/sqltext"
 )
 
 // A statement that is let through holds no end of one outside of quotes and
@@ -21,7 +23,7 @@ func FuzzSingleStatement(f *testing.F) {
 	}
 	f.Cleanup(func() { _ = c.close() })
 	f.Fuzz(func(t *testing.T, sql string) {
-		stmt, keyword, err := single(sql)
+		stmt, keyword, err := sqltext.Single(sql)
 		if err != nil || !strings.HasPrefix(keyword, "SELECT") {
 			return
 		}
@@ -30,8 +32,8 @@ func FuzzSingleStatement(f *testing.F) {
 			return
 		}
 		defer s.Close()
-		for _, tok := range lex(stmt) {
-			if tok.is(";") {
+		for _, tok := range sqltext.Lex(stmt) {
+			if tok.Is(";") {
 				t.Errorf("%q holds the end of a statement", stmt)
 			}
 		}
@@ -46,7 +48,7 @@ func TestSingleFindsTheEnd(t *testing.T) {
 		"/* a; */ SELECT [;], \";\", `;` ;": "/* a; */ SELECT [;], \";\", `;` ",
 		"SELECT 'it''s;';;":                 "SELECT 'it''s;'",
 	} {
-		if got, keyword, err := single(in); err != nil || got != want || keyword != "SELECT" {
+		if got, keyword, err := sqltext.Single(in); err != nil || got != want || keyword != "SELECT" {
 			t.Errorf("%q: %q, %q, %v", in, got, keyword, err)
 		}
 	}

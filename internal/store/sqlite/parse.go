@@ -10,6 +10,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
+	"github.com/firebreak-dev/firebreak/internal/sqltext"
 )
 
 // ParseSQL reads tables, with ids, from CREATE TABLE statements. A comment
@@ -46,26 +47,26 @@ func ParseSQL(sql string) ([]schema.Table, error) {
 type source struct {
 	sql    string
 	pos    int
-	tokens []token // without comments
+	tokens []sqltext.Token // without comments
 	marks  []string
 }
 
 func split(sql string) []source {
 	var out []source
 	var s source
-	for _, t := range append(lex(sql), token{kind: tokenOther, text: ";", pos: len(sql)}) {
+	for _, t := range append(sqltext.Lex(sql), sqltext.Token{Kind: sqltext.Other, Text: ";", Pos: len(sql)}) {
 		switch {
-		case t.kind == tokenComment:
-			if m, ok := strings.CutPrefix(strings.TrimSpace(t.text), "firebreak:"); ok {
+		case t.Kind == sqltext.Comment:
+			if m, ok := strings.CutPrefix(strings.TrimSpace(t.Text), "firebreak:"); ok {
 				s.marks = append(s.marks, strings.TrimSpace(m))
 			}
-		case !t.is(";"):
+		case !t.Is(";"):
 			if len(s.tokens) == 0 {
-				s.pos = t.pos
+				s.pos = t.Pos
 			}
 			s.tokens = append(s.tokens, t)
 		case len(s.tokens) > 0:
-			s.sql = sql[s.pos:t.pos]
+			s.sql = sql[s.pos:t.Pos]
 			out = append(out, s)
 			s = source{}
 		}
@@ -77,12 +78,12 @@ func split(sql string) []source {
 var refusedWords = [...]string{"AUTOINCREMENT", "COLLATE", "REFERENCES", "UNIQUE", "GENERATED", "STRICT", "TEMP", "TEMPORARY", "VIRTUAL", "SELECT"}
 
 func parseTable(c *conn, s source) (schema.Table, error) {
-	if len(s.tokens) < 3 || !s.tokens[0].is("CREATE") || !s.tokens[1].is("TABLE") {
+	if len(s.tokens) < 3 || !s.tokens[0].Is("CREATE") || !s.tokens[1].Is("TABLE") {
 		return schema.Table{}, fmt.Errorf("%s: only CREATE TABLE is supported", firstWords(s.tokens))
 	}
 	for _, t := range s.tokens {
 		for _, w := range refusedWords {
-			if t.kind == tokenWord && t.is(w) {
+			if t.Kind == sqltext.Word && t.Is(w) {
 				return schema.Table{}, fmt.Errorf("%s is not supported", w)
 			}
 		}
@@ -120,10 +121,10 @@ func parseTable(c *conn, s source) (schema.Table, error) {
 	return t, checkTable(t)
 }
 
-func firstWords(ts []token) string {
+func firstWords(ts []sqltext.Token) string {
 	var out []string
 	for _, t := range ts[:min(2, len(ts))] {
-		out = append(out, strings.ToUpper(t.text))
+		out = append(out, strings.ToUpper(t.Text))
 	}
 	return strings.Join(out, " ")
 }
@@ -169,15 +170,15 @@ func readColumns(c *conn, name string, t *schema.Table) error {
 
 // parseDefault tells a constant from an expression.
 func parseDefault(c *conn, text string) (record.Value, string, error) {
-	var ts []token
-	for _, t := range lex(text) {
-		if t.kind != tokenComment {
+	var ts []sqltext.Token
+	for _, t := range sqltext.Lex(text) {
+		if t.Kind != sqltext.Comment {
 			ts = append(ts, t)
 		}
 	}
 	last := ts[len(ts)-1]
-	signed := len(ts) == 2 && (ts[0].is("-") || ts[0].is("+")) && last.kind == tokenNumber
-	constant := len(ts) == 1 && (last.kind == tokenNumber || last.kind == tokenString || last.is("NULL") || last.is("TRUE") || last.is("FALSE"))
+	signed := len(ts) == 2 && (ts[0].Is("-") || ts[0].Is("+")) && last.Kind == sqltext.Number
+	constant := len(ts) == 1 && (last.Kind == sqltext.Number || last.Kind == sqltext.String || last.Is("NULL") || last.Is("TRUE") || last.Is("FALSE"))
 	if !signed && !constant {
 		return record.Value{}, text, nil
 	}
@@ -196,16 +197,16 @@ func checks(s source) []string {
 	for i := 0; i < len(s.tokens); i++ {
 		t := s.tokens[i]
 		switch {
-		case t.is("("):
+		case t.Is("("):
 			depth++
-		case t.is(")"):
+		case t.Is(")"):
 			depth--
-		case depth == 1 && t.is("CHECK") && i+1 < len(s.tokens) && s.tokens[i+1].is("("):
-			from, d := s.tokens[i+1].end-s.pos, 0
+		case depth == 1 && t.Is("CHECK") && i+1 < len(s.tokens) && s.tokens[i+1].Is("("):
+			from, d := s.tokens[i+1].End-s.pos, 0
 			for i++; i < len(s.tokens); i++ {
-				if s.tokens[i].is("(") {
+				if s.tokens[i].Is("(") {
 					d++
-				} else if s.tokens[i].is(")") {
+				} else if s.tokens[i].Is(")") {
 					d--
 				}
 				if d == 0 {
@@ -213,7 +214,7 @@ func checks(s source) []string {
 				}
 			}
 			if i < len(s.tokens) {
-				out = append(out, strings.TrimSpace(s.sql[from:s.tokens[i].pos-s.pos]))
+				out = append(out, strings.TrimSpace(s.sql[from:s.tokens[i].Pos-s.pos]))
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
+	"github.com/firebreak-dev/firebreak/internal/sqltext"
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
@@ -96,7 +97,7 @@ func openReader(cfg Config, guarded bool) (*conn, error) {
 	if guarded {
 		for id, limit := range map[int]int{
 			sqlite3.SQLITE_LIMIT_LENGTH:              16 << 20,
-			sqlite3.SQLITE_LIMIT_SQL_LENGTH:          maxSQL,
+			sqlite3.SQLITE_LIMIT_SQL_LENGTH:          sqltext.MaxStatement,
 			sqlite3.SQLITE_LIMIT_EXPR_DEPTH:          200,
 			sqlite3.SQLITE_LIMIT_COMPOUND_SELECT:     100,
 			sqlite3.SQLITE_LIMIT_COLUMN:              1000,

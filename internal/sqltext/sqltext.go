@@ -1,0 +1,151 @@
+// Package sqltext splits SQL into tokens as SQLite does, as far as the ends of
+// statements, keywords, names and comments go. What a statement means is for
+// SQLite to say.
+package sqltext
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Kind says what a token is.
+type Kind int
+
+// MaxStatement is the bytes of one statement that Single takes.
+const MaxStatement = 1 << 20
+
+// ErrEmpty says that there is no statement in a text.
+var ErrEmpty = errors.New("statement is empty")
+
+// The kinds of tokens.
+const (
+	Word    Kind = iota // keyword or bare identifier
+	Name                // quoted identifier
+	String              // 'text' or x'blob'
+	Number              // digits
+	Comment             // either form, without its marks
+	Other               // one character
+)
+
+// Token is one token and where it stands.
+type Token struct {
+	Kind     Kind
+	Text     string // as written; of a comment, what it says
+	Pos, End int
+}
+
+// Is reports whether t is the keyword or character s.
+func (t Token) Is(s string) bool {
+	return (t.Kind == Word || t.Kind == Other) && strings.EqualFold(t.Text, s)
+}
+
+// Lex splits SQL into tokens as SQLite does, as far as the ends of statements,
+// keywords and comments go. What is not closed runs to the end.
+func Lex(sql string) []Token {
+	var out []Token
+	for i := 0; i < len(sql); {
+		if strings.IndexByte(" \t\n\r\f", sql[i]) >= 0 {
+			i++
+			continue
+		}
+		t := lexOne(sql, i)
+		t.Pos = i
+		if t.Text == "" && t.Kind != Comment {
+			t.Text = sql[i:t.End]
+		}
+		out = append(out, t)
+		i = t.End
+	}
+	return out
+}
+
+func lexOne(sql string, i int) Token {
+	rest := sql[i:]
+	switch c := sql[i]; {
+	case strings.HasPrefix(rest, "--"):
+		end := strings.IndexByte(rest, '\n')
+		if end < 0 {
+			end = len(rest)
+		}
+		return Token{Kind: Comment, Text: rest[2:end], End: i + end}
+	case strings.HasPrefix(rest, "/*"):
+		end := strings.Index(rest[2:], "*/")
+		if end < 0 {
+			return Token{Kind: Comment, Text: rest[2:], End: len(sql)}
+		}
+		return Token{Kind: Comment, Text: rest[2 : 2+end], End: i + end + 4}
+	case c == '\'':
+		return Token{Kind: String, End: lexQuoted(sql, i, '\'')}
+	case (c == 'x' || c == 'X') && len(rest) > 1 && rest[1] == '\'':
+		return Token{Kind: String, End: lexQuoted(sql, i+1, '\'')}
+	case c == '"' || c == '`':
+		return Token{Kind: Name, End: lexQuoted(sql, i, c)}
+	case c == '[':
+		return Token{Kind: Name, End: lexQuoted(sql, i, ']')}
+	case c >= '0' && c <= '9':
+		return Token{Kind: Number, End: lexWord(sql, i)}
+	case wordByte(c):
+		return Token{Kind: Word, End: lexWord(sql, i)}
+	}
+	return Token{Kind: Other, End: i + 1}
+}
+
+func lexQuoted(sql string, i int, quote byte) int {
+	for j := i + 1; j < len(sql); j++ {
+		if sql[j] != quote {
+			continue
+		}
+		if quote != ']' && j+1 < len(sql) && sql[j+1] == quote {
+			j++
+			continue
+		}
+		return j + 1
+	}
+	return len(sql)
+}
+
+func lexWord(sql string, i int) int {
+	for i < len(sql) && (wordByte(sql[i]) || sql[i] == '.' && sql[i-1] >= '0' && sql[i-1] <= '9') {
+		i++
+	}
+	return i
+}
+
+func wordByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '$' || c >= 0x80
+}
+
+// Single returns the one statement of sql, without what ends it, and its first
+// keyword in upper case.
+func Single(sql string) (stmt, keyword string, err error) {
+	switch {
+	case len(sql) > MaxStatement:
+		return "", "", fmt.Errorf("statement of %d bytes is over the limit of %d", len(sql), MaxStatement)
+	case strings.IndexByte(sql, 0) >= 0:
+		return "", "", errors.New("statement holds a NUL byte")
+	}
+	end := len(sql)
+	var ended bool
+	for _, t := range Lex(sql) {
+		switch {
+		case t.Kind == Comment:
+		case t.Is(";"):
+			if keyword == "" {
+				return "", "", ErrEmpty
+			}
+			if !ended {
+				end = t.Pos
+			}
+			ended = true
+		case ended:
+			return "", "", fmt.Errorf("one statement is allowed, and there is another: %s", t.Text)
+		case keyword == "":
+			keyword = strings.ToUpper(t.Text)
+		}
+	}
+	if keyword == "" {
+		return "", "", ErrEmpty
+	}
+	return sql[:end], keyword, nil
+}
