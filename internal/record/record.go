@@ -76,7 +76,19 @@ type Record struct {
 	Order   string // what ranks before the writer: empty (owned), 8 bytes of stamp (shared), the ordered encoding of the rank columns (ranked)
 	Deleted bool   // a tombstone; Cells is empty
 	Cells   []byte // canonical, see EncodeCells; never written to after
+	Stub    *Stub  // set if the cells were discarded; nil for a whole record
 }
+
+// Stub stands for a record that somebody withheld and discarded: what of it
+// counts is kept, its cells are not. It is received like the whole record,
+// ranks like it and sums like it, and is never shown.
+type Stub struct {
+	Hash   Hash   // of the whole record
+	Reason string // why it was withheld, in the words of the store
+}
+
+// maxReason bounds the reason of a stub, in bytes.
+const maxReason = 32
 
 // Stamp returns the clock stamp of a shared record, else zero.
 func (r Record) Stamp() hlc.Timestamp {
@@ -136,6 +148,10 @@ func (r Record) Check() error {
 		return fmt.Errorf("record: unknown %v", r.Kind)
 	case r.Deleted && len(r.Cells) > 0:
 		return errors.New("record: tombstone with cells")
+	case r.Stub != nil && len(r.Cells) > 0:
+		return errors.New("record: stub with cells")
+	case r.Stub != nil && (r.Stub.Reason == "" || len(r.Stub.Reason) > maxReason):
+		return fmt.Errorf("record: stub with a reason of %d bytes", len(r.Stub.Reason))
 	case len(r.Key)+len(r.Cells) > MaxRow:
 		return fmt.Errorf("record: row of %d bytes is over the cap of %d", len(r.Key)+len(r.Cells), MaxRow)
 	case r.Kind == Owned && r.Order != "", r.Kind == Shared && len(r.Order) != 8:
@@ -240,8 +256,11 @@ func NewHasher(fleet, cluster string) *Hasher {
 
 // Hash returns the first 128 bits of keyed BLAKE3 over table id (8 bytes),
 // key and rank (each with an unsigned varint length before it), one byte that
-// is 1 for a tombstone, and the canonical cells.
+// is 1 for a tombstone, and the canonical cells. A stub says its hash itself.
 func (s *Hasher) Hash(r Record, p Point) Hash {
+	if r.Stub != nil {
+		return r.Stub.Hash
+	}
 	rank := r.appendRank(s.rank[:0], p)
 	b := binary.BigEndian.AppendUint64(s.buf[:0], uint64(r.Table))
 	b = append(binary.AppendUvarint(b, uint64(len(r.Key))), r.Key...)

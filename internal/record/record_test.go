@@ -263,6 +263,8 @@ func FuzzReadDelivery(f *testing.F) {
 	key, _ := record.EncodeKey(record.Of("w1"), record.Of("x"))
 	f.Add(record.AppendDelivery(nil, record.Delivery{Writer: w, Range: record.Range{From: 1, To: 3}, Changesets: []record.Changeset{
 		{Writer: w, Version: 2, Wall: -1, Records: []record.Record{{Table: 1, Kind: record.Owned, Key: key}}}}}))
+	f.Add(record.AppendDelivery(nil, record.Pushed(record.Changeset{Writer: w, Version: 2, Records: []record.Record{
+		{Table: 1, Kind: record.Owned, Key: key, Stub: &record.Stub{Hash: record.Hash{1}, Reason: "constraint"}}}})))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, rest, err := record.ReadDelivery(b)

@@ -67,10 +67,17 @@ func ReadReceived(b []byte) (Received, []byte, error) {
 	return r, b, nil
 }
 
+// Flags in a record's byte of kind.
+const (
+	flagDeleted = 0x80
+	flagStub    = 0x40
+)
+
 // AppendDelivery appends writer, from and to, the number of changesets and
 // each one: version less from, wall, the number of records, and each record:
-// table (8 bytes), a byte of kind with 0x80 for a tombstone, then key, order
-// and cells with their lengths.
+// table (8 bytes), a byte of kind with 0x80 for a tombstone and 0x40 for a
+// stub, then key, order and cells with their lengths. In place of the cells a
+// stub has its hash (16 bytes) and its reason.
 func AppendDelivery(b []byte, d Delivery) []byte {
 	b = AppendWriter(b, d.Writer)
 	b = binary.AppendUvarint(b, uint64(d.Range.From))
@@ -84,12 +91,17 @@ func AppendDelivery(b []byte, d Delivery) []byte {
 			b = binary.BigEndian.AppendUint64(b, uint64(r.Table))
 			kind := byte(r.Kind)
 			if r.Deleted {
-				kind |= 0x80
+				kind |= flagDeleted
+			}
+			cells := r.Cells
+			if r.Stub != nil {
+				kind |= flagStub
+				cells = append(r.Stub.Hash[:], r.Stub.Reason...)
 			}
 			b = append(b, kind)
 			b = appendString(b, string(r.Key))
 			b = appendString(b, r.Order)
-			b = append(binary.AppendUvarint(b, uint64(len(r.Cells))), r.Cells...)
+			b = append(binary.AppendUvarint(b, uint64(len(cells))), cells...)
 		}
 	}
 	return b
@@ -177,7 +189,8 @@ func (c *Changeset) read(b []byte, from uint64) ([]byte, error) {
 		if len(b) < 9 {
 			return nil, errTruncated
 		}
-		r := Record{Table: TableID(binary.BigEndian.Uint64(b)), Kind: Kind(b[8] &^ 0x80), Deleted: b[8]&0x80 != 0}
+		r := Record{Table: TableID(binary.BigEndian.Uint64(b)), Kind: Kind(b[8] &^ (flagDeleted | flagStub)), Deleted: b[8]&flagDeleted != 0}
+		stub := b[8]&flagStub != 0
 		b = b[9:]
 		var key, cells string
 		if key, b, err = readString(b, MaxRow); err != nil {
@@ -190,7 +203,13 @@ func (c *Changeset) read(b []byte, from uint64) ([]byte, error) {
 			return nil, err
 		}
 		r.Key = Key(key)
-		if cells != "" {
+		switch {
+		case stub && len(cells) < len(Hash{}):
+			return nil, fmt.Errorf("stub: %w", errTruncated)
+		case stub:
+			r.Stub = &Stub{Reason: cells[len(Hash{}):]}
+			copy(r.Stub.Hash[:], cells)
+		case cells != "":
 			r.Cells = []byte(cells)
 		}
 		c.Records = append(c.Records, r)

@@ -180,6 +180,8 @@ func (st *state) released(now time.Time) applied {
 func (st *state) judge(r record.Record, now time.Time) (store.Reason, string) {
 	t, ok := st.tables[r.Table]
 	switch {
+	case r.Stub != nil:
+		return store.Reason(r.Stub.Reason), "its cells were discarded"
 	case !ok:
 		return store.ReasonSchema, fmt.Sprintf("unknown table %016x", uint64(r.Table))
 	case t.Kind != r.Kind:
