@@ -29,6 +29,10 @@ var (
 	// ErrOvertaken refuses a write that would rank at or below a record of its
 	// key that was received: it would never be seen.
 	ErrOvertaken = errors.New("overtaken")
+	// ErrUnstamped refuses a closing while live rows of earlier writers stand.
+	ErrUnstamped = errors.New("live rows of earlier writers are not written again")
+	// ErrUnsupported says that this store does not collect, close or list.
+	ErrUnsupported = errors.New("not supported by this store")
 )
 
 // NotOwnerError refuses a write to a row that another node owns.
@@ -84,11 +88,13 @@ type Outcome struct {
 	Err      error // why it was rejected
 }
 
-// WriterState is what a store has of one writer.
+// WriterState is what a store has of one writer. Arrays are in the order of
+// record.Kinds.
 type WriterState struct {
 	Writer       record.Writer
 	Received     record.Received
-	Fingerprints [len(record.Kinds)]record.Fingerprint // in the order of record.Kinds
+	Fingerprints [len(record.Kinds)]record.Fingerprint
+	Floors       [len(record.Kinds)]record.Version // the highest version of which a tombstone of the kind was collected, here or where a listing came from
 }
 
 // Change is one visible row that changed. Old and New are nil for a row that
@@ -103,13 +109,17 @@ type Change struct {
 	Wall     int64        // Unix milliseconds of its changeset
 }
 
-// Entry is one step of the feed: a changeset or delivery that was committed.
+// Entry is one step of the feed: a changeset, delivery, listing or collection
+// that was committed. What Restamp and CloseEarlier write has no Changes: it
+// goes to peers and concerns nobody else.
 type Entry struct {
-	Position Position
-	Point    record.Point      // writer and highest version it brought
-	Local    *record.Changeset // set if it was written here, since this start
-	States   []WriterState     // of each writer that it changed, after it
-	Changes  []Change
+	Position  Position
+	Point     record.Point      // writer and highest version it brought; zero if it brought none
+	Local     *record.Changeset // set if it was written here, since this start
+	States    []WriterState     // of each writer that it changed, after it
+	Nodes     []NodeState       // of each node whose boots it changed, after it
+	Forgotten []record.Writer   // of whom nothing is known from here on
+	Changes   []Change
 }
 
 // Position is a place in a store's feed. Outside this process it is opaque.
@@ -158,11 +168,19 @@ type Snapshot interface {
 	Position() Position
 	// Writers returns the state of every known writer, by writer.
 	Writers() ([]WriterState, error)
-	// Deliver answers for the versions of r that this store has received,
-	// ascending, up to about limit bytes (at least one delivery if there is
-	// any). Withheld records are included. What it returns never covers a
-	// version that this store has not received.
-	Deliver(w record.Writer, r record.Range, limit int) ([]record.Delivery, error)
+	// Nodes returns the state of every node of which a boot is closed, evicted
+	// or complete, by node.
+	Nodes() ([]NodeState, error)
+	// Deliver answers for the versions of r that this store has received and
+	// that lie above every floor of w, ascending, up to about limit bytes (at
+	// least one delivery if there is any). Withheld records are included. What
+	// it returns never covers a version that this store has not received, nor
+	// one at or below a floor: who lacks that takes a listing. The records of
+	// the kinds without are left out, and their floors do not count.
+	Deliver(w record.Writer, r record.Range, limit int, without ...record.Kind) ([]record.Delivery, error)
+	// List begins a listing of scopes. It reads from the snapshot as long as
+	// that is open.
+	List(scopes []Scope) (Listing, error)
 	// Scan calls fn for each visible row whose key begins with prefix, with
 	// the changeset it came in, in key order.
 	Scan(table string, prefix []record.Value, fn func(row Row, at record.Point, wall int64) error) error
@@ -184,14 +202,37 @@ type Store interface {
 	// Apply merges what peers sent, in one or more transactions, and returns
 	// an outcome for each delivery. An error means that the store could not
 	// say (disk, closing): nothing is withheld, and the caller offers all of
-	// it again later. Versions received before are dropped.
+	// it again later. Versions received before are dropped, those of writers
+	// up to their node's complete boot too.
 	Apply(ctx context.Context, batch []record.Delivery) ([]Outcome, error)
-	// Renew takes a new writer with a boot of at least boot, and stamps again
-	// under it what this start has written, so that it ranks above an
-	// earlier writer that the node had not known of. It reports the new
-	// writer and whether rows of the node's own had been changed by that
-	// earlier writer.
+	// Renew takes a new writer with a boot of at least boot, above all that is
+	// known, closed or evicted of this node, and stamps again under it what
+	// this start has written, so that it ranks above an earlier writer that
+	// the node had not known of.
 	Renew(ctx context.Context, boot uint64) (record.Writer, error)
+	// Restamp writes again, under the writer of now, up to limit live owned
+	// rows of this node whose records are of earlier writers, as they are:
+	// withheld ones and those of unknown tables too, stubs and the rows of
+	// ClosedTable not. It makes one changeset and reports how many such rows
+	// are left. It passes the filter of unchanged rows.
+	Restamp(ctx context.Context, limit int) (left int, err error)
+	// CloseEarlier writes the closing of all earlier writers of this node, and
+	// is in effect and complete here with it. ErrUnstamped if Restamp has rows
+	// left; if this writer has closed already, the commit names that as
+	// standing. Whether it is time is for the caller to know: once this node
+	// has taken what every known node had, as package replica decides.
+	CloseEarlier(ctx context.Context) (Commit, error)
+	// TakeListing takes a part of a peer's listing, in order. An error means
+	// that the store could not say: the listing is to be asked for anew.
+	TakeListing(ctx context.Context, p ListingPage) error
+	// Collect drops up to limit tombstones that are older than their kind's
+	// age, where no gap counts, and raises their floors. Gaps count in writers
+	// above what is closed or evicted of their node. An owned tombstone goes
+	// if there is no such gap in its node's writers and the closing made by
+	// its own writer is in effect here; a shared one if there is none in any
+	// writer. It also forgets writers up to their node's complete boot of whom
+	// no record is left. Withheld tombstones stay.
+	Collect(ctx context.Context, ages Ages, limit int) (Collected, error)
 	// Snapshot opens a consistent view.
 	Snapshot(ctx context.Context) (Snapshot, error)
 	// Feed reads on from a position: from a snapshot's, or one that a client

@@ -15,7 +15,7 @@ import (
 func States(ws []store.WriterState) []replica.State {
 	out := make([]replica.State, len(ws))
 	for i, w := range ws {
-		out[i] = replica.State(w)
+		out[i] = replica.State{Writer: w.Writer, Received: w.Received, Fingerprints: w.Fingerprints}
 	}
 	return out
 }

@@ -89,7 +89,7 @@ func (s *snapshot) Withheld() ([]store.Withheld, error) {
 }
 
 // Deliver implements store.Snapshot.
-func (s *snapshot) Deliver(w record.Writer, r record.Range, limit int) ([]record.Delivery, error) {
+func (s *snapshot) Deliver(w record.Writer, r record.Range, limit int, without ...record.Kind) ([]record.Delivery, error) {
 	ws := s.st.writers[w]
 	if ws == nil {
 		return nil, nil

@@ -38,7 +38,7 @@ type place struct {
 
 // Deliver implements [store.Snapshot]. A record is read back from its row and
 // must hash as it did when it came: what the disk has damaged is not served.
-func (s *snapshot) Deliver(w record.Writer, r record.Range, limit int) ([]record.Delivery, error) {
+func (s *snapshot) Deliver(w record.Writer, r record.Range, limit int, without ...record.Kind) ([]record.Delivery, error) {
 	var out []record.Delivery
 	err := s.use(func(ctx context.Context, c *conn) (err error) {
 		id, known := s.byName[w]
