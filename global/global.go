@@ -142,6 +142,7 @@ func (n *Node) openStore(ctx context.Context, laneName string, tables []schema.T
 	db, err := sqlite.Open(ctx, sqlite.Config{
 		Path: filepath.Join(n.cfg.Data, file+".db"), Fleet: n.cfg.Fleet, Cluster: "global", Lane: laneName,
 		Node: record.Node(n.cfg.Node), Tables: tables, Durability: n.cfg.Durability,
+		SetAside: true, Progress: n.watchdog.Loop("store "+laneName, laneBound).Mark,
 		Logger: n.cfg.Logger, Metrics: n.cfg.Registry,
 	})
 	if err != nil {
@@ -227,21 +228,36 @@ func (n *Node) Run(ctx context.Context) error {
 	return nil
 }
 
-// runLanes runs each lane from when it is opened.
+// runLanes runs each lane from when it is opened. A lane that ends is its own
+// region's trouble, unless its database has failed: that is the disk's, and
+// only a new start may read it again.
 func (n *Node) runLanes(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	disk := make(chan error, 1) // one is enough to end the node
 	running := map[*lane]bool{}
 	for {
 		for _, l := range n.lanes.sorted() {
 			if !running[l] && l.failure() == nil {
 				running[l] = true
-				group.Go(func() { l.run(ctx) })
+				group.Go(func() {
+					l.run(ctx)
+					if err := l.failure(); errors.Is(err, sqlite.ErrFsync) || errors.Is(err, sqlite.ErrDamaged) {
+						select {
+						case disk <- err:
+						default:
+						}
+					}
+				})
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case err := <-disk:
+			return err
 		case <-n.lanes.opened:
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	globalv1 "github.com/firebreak-dev/firebreak/proto/firebreak/global/v1"
 )
 
-// One region's database is beyond reading: the others are served, that region
+// One region's database is another's file: the others are served, that region
 // is known to exist, and the node says which file it is.
 func TestABrokenLaneCostsItsRegionAlone(t *testing.T) {
 	w := newWorld(t)
@@ -31,7 +31,11 @@ func TestABrokenLaneCostsItsRegionAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(w.dir, "g1", "iad.db"), []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
+	other, err := os.ReadFile(filepath.Join(w.dir, "g1", "ams.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(w.dir, "g1", "iad.db"), other, 0o600); err != nil {
 		t.Fatal(err)
 	}
 
@@ -59,6 +63,33 @@ func TestABrokenLaneCostsItsRegionAlone(t *testing.T) {
 	ams.presence(ams.record("new", 1, nowMs()))
 	if got := ams.accepted(); got != 1 {
 		t.Errorf("%d of the other region's reports are taken, want 1", got)
+	}
+}
+
+// A lane whose file is garbage starts empty, and its region's report fills it
+// again; the garbage is kept beside it.
+func TestADamagedLaneIsSetAsideAndFilledAgain(t *testing.T) {
+	w := newWorld(t)
+	g1 := w.start("g1")
+	w.addRegion(g1, "iad")
+	g := w.report(g1, "iad", "iad-1", nil)
+	g.presence(g.record("web", 2, nowMs()))
+	g.accepted()
+	g1.stop()
+	path := filepath.Join(w.dir, "g1", "iad.db")
+	if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again := w.start("g1")
+	w.router(again).until(func(m *globalv1.WatchResponse) bool { return m.GetEntry().GetRegion() == "iad" && m.GetEntry().GetGeneration() != nil })
+	g = w.report(again, "iad", "iad-1", nil)
+	g.presence(g.record("web", 3, nowMs()))
+	if got := g.accepted(); got != 1 {
+		t.Errorf("%d reports are taken, want 1", got)
+	}
+	w.wantClass([]*running{again}, "web", "iad", 3)
+	if kept, _ := filepath.Glob(path + ".aside-*"); len(kept) != 1 {
+		t.Errorf("kept beside it: %v, want the garbage", kept)
 	}
 }
 

@@ -51,6 +51,9 @@ func (l *ledger) run(ctx context.Context) error {
 		return l.runner.Run(ctx)
 	})
 	group.Go(func() error { return l.peers.follow(ctx, l.runner) })
+	if db, ok := l.store.(interface{ Watch(context.Context) error }); ok {
+		group.Go(func() error { return db.Watch(ctx) })
+	}
 	group.Go(func() error { return l.follow(ctx) })
 	return group.Wait()
 }

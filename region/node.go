@@ -131,7 +131,8 @@ func (n *Node) openStore(ctx context.Context) (err error) {
 	n.db, err = sqlite.Open(ctx, sqlite.Config{
 		Path: n.dbPath(), Fleet: n.cfg.Fleet, Cluster: n.cfg.cluster(), Node: record.Node(n.cfg.Node),
 		Tables: table.All(), Views: table.Views(n.cfg.Region),
-		Durability: n.cfg.Durability, Logger: n.log, Metrics: n.cfg.Registry,
+		Durability: n.cfg.Durability, SetAside: true, Progress: n.dog.Loop("store", wedged).Mark,
+		Logger: n.log, Metrics: n.cfg.Registry,
 	})
 	return err
 }

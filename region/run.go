@@ -57,6 +57,7 @@ func (n *Node) serve(ctx context.Context) error {
 	if n.reporter != nil {
 		start("reporter", n.reporter.Run)
 	}
+	start("store", n.db.Watch)
 	start("fitness", n.fit.run)
 	start("members", n.members.run)
 	start("probes", n.probes.run)

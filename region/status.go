@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"github.com/firebreak-dev/firebreak/internal/mesh"
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 	clusterv1 "github.com/firebreak-dev/firebreak/proto/firebreak/cluster/v1"
 	regionv1 "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
 )
@@ -25,7 +27,7 @@ func (n *Node) Status(ctx context.Context) (*regionv1.StatusResponse, error) {
 		Fit: n.fit.now(), UnfitBecause: n.fit.because(),
 		Members:  n.memberList(),
 		Machines: uint64(n.hub.Claims()), Withheld: uint64(stats.Withheld),
-		Root: hex.EncodeToString(root[:]), Alarms: n.alarms(), Gateway: n.cfg.Gateway,
+		Root: hex.EncodeToString(root[:]), Alarms: n.alarms(stats), Gateway: n.cfg.Gateway,
 	}
 	for _, rows := range stats.Rows {
 		out.Rows += uint64(rows)
@@ -76,8 +78,14 @@ func stateName(s mesh.State) string {
 
 // alarms are what a person should know, with the command or the act that ends
 // each.
-func (n *Node) alarms() []string {
+func (n *Node) alarms(stats sqlite.Stats) []string {
 	var out []string
+	if len(stats.Pinned) > 0 {
+		out = append(out, fmt.Sprintf("the database's log of %d bytes cannot start over while it is read by %s", stats.WALBytes, strings.Join(stats.Pinned, "; ")))
+	}
+	if stats.Paused {
+		out = append(out, "what peers send waits, because the database's log is too long")
+	}
 	if k := n.doubt.count(); k > 0 {
 		out = append(out, fmt.Sprintf("%d machines are unconfirmed: this disk did not know what an earlier start had written; the worker's daemon must reconcile", k))
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/rpc"
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 	regionv1 "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
@@ -37,7 +38,7 @@ func (s *Server) Query(req *regionv1.QueryRequest, stream regionv1.RegionService
 	if err := s.barrier(stream.Context(), req.GetAfter()); err != nil {
 		return code(err)
 	}
-	q := sqlite.Query{SQL: req.GetSql(), MaxRows: int(min(req.GetMaxRows(), 1<<31-1))}
+	q := sqlite.Query{Caller: caller(stream.Context()), SQL: req.GetSql(), MaxRows: int(min(req.GetMaxRows(), 1<<31-1))}
 	q.Args = make([]record.Value, len(req.GetArgs()))
 	for i, a := range req.GetArgs() {
 		q.Args[i] = read.FromProto(a)
@@ -67,6 +68,14 @@ func (s *Server) Query(req *regionv1.QueryRequest, stream regionv1.RegionService
 		}
 	}
 	return queryError(stream.Context(), <-ended, limit)
+}
+
+// caller names who asks, for the log and for status.
+func caller(ctx context.Context) string {
+	if id, ok := rpc.PeerID(ctx); ok {
+		return id.String()
+	}
+	return ""
 }
 
 // newestEnd is the age of the newest end of these apps, or of any if there are

@@ -19,6 +19,8 @@ const (
 	Partial    = 4 // some region is not covered
 	Unanswered = 5 // no router or node answered, or the router knows no region
 	Denied     = 6 // the certificate may not do this
+
+	Disk = 74 // an fsync failed, or the database is damaged: start again
 )
 
 // Error is an error with the code that the process ends with.

@@ -34,8 +34,9 @@ func Command(version string) *cobra.Command {
 		Long: `Play a role until told to stop by SIGTERM or SIGINT; then drain and exit 0.
 
 Exit codes: 2 the configuration or certificate is no good, or the data directory
-is another node's; 70 a loop made no progress, and the supervisor should start
-the process again; 1 anything else.`,
+is another node's; 70 a loop made no progress, or 74 the disk did not confirm
+a write or gave back other bytes, and the supervisor should start the process
+again; 1 anything else.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			r, err := config.ParseRole(role)
@@ -111,7 +112,11 @@ func serve(ctx context.Context, n node, s shared) error {
 	start := time.Now()
 	err := g.Wait()
 	if err != nil {
-		return fmt.Errorf("after %v: %w", time.Since(start).Round(time.Second), err)
+		err = fmt.Errorf("after %v: %w", time.Since(start).Round(time.Second), err)
+		if errors.Is(err, sqlite.ErrFsync) || errors.Is(err, sqlite.ErrDamaged) {
+			err = exit.With(exit.Disk, err)
+		}
+		return err
 	}
 	s.log.Info("stopped")
 	return nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 )
@@ -19,36 +21,42 @@ const (
 	walLocal  = 128 << 20 // from here on local writes wait too
 )
 
+// pinAlarm is the size from which on a log that does not start over is told of,
+// with the name of who keeps it.
+const pinAlarm = 64 << 20
+
 // checkpointer moves the log into the file from a connection of its own, off
 // the commit path, PASSIVE only: it waits for nobody and holds nobody up.
 type checkpointer struct {
-	path    string
-	c       *conn
-	wake    chan struct{} // of size 1
-	metrics *metrics
-	warn    func(err error)
+	db     *DB
+	c      *conn
+	wake   chan struct{} // of size 1
+	paused atomic.Bool   // peers' records wait
+	pins   atomic.Pointer[[]string]
 
 	// Owned by the loop.
 	dirty  bool
-	now    int64 // size of the log after the last commit
-	kicked int64 // and at the last kick
+	now    int64     // size of the log after the last commit
+	kicked int64     // and at the last kick
+	tried  time.Time // when it last wrote to see whether the log starts over
+
+	// Owned by run.
+	alarm  int64 // pinAlarm; a test lowers it before it uses the store
+	warned time.Time
 
 	mu   sync.Mutex
 	done chan struct{} // closed at the end of the run asked for, nil without one
 }
 
-func newCheckpointer(cfg Config, m *metrics) (*checkpointer, error) {
-	c, err := openConn(cfg.Path, "rw")
+func newCheckpointer(db *DB) (*checkpointer, error) {
+	c, err := openConn(db.cfg.Path, "rw")
 	if err != nil {
 		return nil, err
 	}
 	if err := c.script("PRAGMA wal_autocheckpoint = 0; PRAGMA synchronous = NORMAL"); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
-	return &checkpointer{
-		path: cfg.Path, c: c, wake: make(chan struct{}, 1), metrics: m,
-		warn: func(err error) { cfg.Logger.Warn("WAL checkpoint", "err", err) },
-	}, nil
+	return &checkpointer{db: db, c: c, wake: make(chan struct{}, 1), alarm: pinAlarm}, nil
 }
 
 // wrote takes note of a commit, after which the log has so many pages.
@@ -106,11 +114,16 @@ func (k *checkpointer) run(quit <-chan struct{}) {
 }
 
 func (k *checkpointer) once() {
-	err := k.c.rows(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)", nil, func([]record.Value) error { return nil })
-	k.metrics.checkpoints.Inc()
-	if err != nil {
-		k.warn(err)
+	var pages int64
+	err := k.c.rows(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)", nil, func(r []record.Value) error {
+		pages = r[1].Int
+		return nil
+	})
+	k.db.metrics.checkpoints.Inc()
+	if err = k.db.sound(err); err != nil {
+		k.db.cfg.Logger.Warn("WAL checkpoint", "err", err)
 	}
+	k.lookForPins(pages * walPage)
 	k.mu.Lock()
 	close(k.done)
 	k.done = nil
@@ -119,7 +132,7 @@ func (k *checkpointer) once() {
 
 // size returns the bytes of the log on disk.
 func (k *checkpointer) size() int64 {
-	fi, err := os.Stat(k.path + "-wal")
+	fi, err := os.Stat(k.db.cfg.Path + "-wal")
 	if err != nil {
 		return 0
 	}

@@ -30,6 +30,8 @@ type Limits struct {
 	Time    time.Duration // of one query; zero means 5s
 	Readers int           // queries at once; zero means 4
 	Pin     time.Duration // how long a snapshot may hold the log; zero means one minute
+	Temp    int64         // bytes that one query may sort and materialise on disk; zero means 64 MiB
+	WAL     int64         // bytes of the log from which on peers' records wait; zero means 1 GiB
 }
 
 // Config says which file to open and in whose name.
@@ -46,6 +48,8 @@ type Config struct {
 	Limits     Limits                // of readers
 	Logger     *slog.Logger          // nil discards
 	Metrics    prometheus.Registerer // nil leaves metrics unregistered
+	SetAside   bool                  // a damaged file is renamed and kept, and the store starts empty; else it is refused
+	Progress   func()                // called in every round of the loop, for a watchdog; nil for none
 	FeedKeep   int                   // feed entries kept on disk; zero means 100,000
 }
 
@@ -83,6 +87,9 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.Progress == nil {
+		c.Progress = func() {}
+	}
 	if c.FeedKeep == 0 {
 		c.FeedKeep = 100_000
 	}
@@ -97,6 +104,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Limits.Readers == 0 {
 		c.Limits.Readers = 4
+	}
+	if c.Limits.Temp == 0 {
+		c.Limits.Temp = 64 << 20
+	}
+	if c.Limits.WAL == 0 {
+		c.Limits.WAL = 1 << 30
 	}
 	if c.Limits.Pin == 0 {
 		c.Limits.Pin = time.Minute

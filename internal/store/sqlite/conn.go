@@ -11,6 +11,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store/custody"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite/native"
 )
 
@@ -26,6 +27,7 @@ type conn struct {
 	args  []byte       // scratch
 	quiet bool         // triggers do not run
 	state native.State // of the connection that writes
+	temp  native.Temp  // of a reader of users; zero for none
 }
 
 type statement struct {
@@ -35,11 +37,30 @@ type statement struct {
 }
 
 // openConn opens path; mode is rwc, rw or ro.
-func openConn(path, mode string) (*conn, error) {
-	return openDSN((&url.URL{Scheme: "file", Path: path, RawQuery: "mode=" + mode + "&_busy_timeout=5000"}).String())
+func openConn(path, mode string) (*conn, error) { return openVia(path, mode, native.Temp{}) }
+
+// openVia opens path with bounded temporary files, unless temp is zero. The
+// connection owns temp.
+func openVia(path, mode string, temp native.Temp) (*conn, error) {
+	query := "mode=" + mode + "&_busy_timeout=5000"
+	if temp != (native.Temp{}) {
+		query += "&vfs=" + temp.Name()
+	}
+	c, err := openDSN((&url.URL{Scheme: "file", Path: path, RawQuery: query}).String())
+	if err != nil {
+		temp.Free()
+		return nil, err
+	}
+	c.temp = temp
+	return c, nil
 }
 
+// openDSN opens a connection. It is the one place where the process's own
+// SQLite does: see package custody.
 func openDSN(dsn string) (*conn, error) {
+	if err := custody.Take(custody.Cgo); err != nil {
+		return nil, err
+	}
 	dc, err := (&sqlite3.SQLiteDriver{}).Open(dsn)
 	if err != nil {
 		return nil, err
@@ -54,6 +75,7 @@ func (c *conn) close() error {
 	c.out.Free()
 	err := c.c.Close()
 	c.state.Free()
+	c.temp.Free()
 	return err
 }
 
@@ -100,6 +122,15 @@ func (c *conn) many(sql string, args []byte, n int) (rows native.Rows, done int,
 		return native.Rows{}, 0, fmt.Errorf("statement is being read: %q", sql)
 	}
 	return s.n.Run(&c.out, args, n)
+}
+
+// keepLog makes the connection leave the log as it is when it closes.
+func (c *conn) keepLog() error {
+	s, err := c.kept("SELECT 1")
+	if err == nil {
+		err = native.KeepLog(s.n)
+	}
+	return err
 }
 
 // triggers makes writes run triggers, or not. A change of it is not for free:
@@ -272,10 +303,4 @@ func recordsFault(err error) bool {
 		return true
 	}
 	return false
-}
-
-// damaged reports whether err says that the file is not a sound database.
-func damaged(err error) bool {
-	var e sqlite3.Error
-	return errors.As(err, &e) && (e.Code == sqlite3.ErrNotADB || e.Code == sqlite3.ErrCorrupt)
 }

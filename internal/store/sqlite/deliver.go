@@ -144,14 +144,14 @@ func (s *snapshot) record(c *conn, w record.Writer, p place) (record.Record, int
 		return record.Record{}, 0, err
 	}
 	if side == nil || !side.deleted && side.row == nil {
-		return record.Record{}, 0, fmt.Errorf("table %s: row %v is gone: the file is damaged", p.table.Name, p.key)
+		return record.Record{}, 0, fmt.Errorf("%w: table %s: row %v is gone", ErrDamaged, p.table.Name, p.key)
 	}
 	r, err := side.record(p.table, p.key)
 	if err != nil {
 		return record.Record{}, 0, err
 	}
 	if s.hasher.Hash(r, record.Point{Writer: w, Version: p.version}) != side.hash {
-		return record.Record{}, 0, fmt.Errorf("table %s: row %v is not what was received: the file is damaged", p.table.Name, p.key)
+		return record.Record{}, 0, fmt.Errorf("%w: table %s: row %v is not what was received", ErrDamaged, p.table.Name, p.key)
 	}
 	return r, side.wall, nil
 }

@@ -15,29 +15,11 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 )
 
-const killPath = "FIREBREAK_TEST_KILL_PATH"
-
-// TestMain is also the child that TestAcknowledgedWritesSurviveKill kills.
-func TestMain(m *testing.M) {
-	if path := os.Getenv(killPath); path != "" {
-		writeUntilKilled(path)
-	}
-	os.Exit(m.Run())
-}
-
 // writeUntilKilled writes own rows and peers' rows, and prints each once it is
 // acknowledged.
-func writeUntilKilled(path string) {
-	die := func(err error) {
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(3)
-		}
-	}
-	ctx := context.Background()
+func writeUntilKilled(ctx context.Context, db *sqlite.DB) {
+	die := dieOf
 	tables, err := sqlite.ParseSQL(sqlite.TestSchema)
-	die(err)
-	db, err := sqlite.Open(ctx, sqlite.Config{Path: path, Fleet: "test", Cluster: "region/iad", Node: "w1", Tables: tables})
 	die(err)
 	boot := db.Writer().Boot
 	for i := 1; ; i++ {
@@ -66,7 +48,7 @@ func TestAcknowledgedWritesSurviveKill(t *testing.T) {
 	want := map[string]bool{}
 	for round := range 5 {
 		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), killPath+"="+path)
+		child.Env = append(os.Environ(), childPath+"="+path, childKind+"=write")
 		child.Stderr = os.Stderr
 		out, err := child.StdoutPipe()
 		if err != nil {

@@ -3,10 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
-
-	"github.com/mattn/go-sqlite3"
 
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
@@ -42,10 +39,11 @@ func (db *DB) run() {
 	timer := time.NewTimer(idleEvery)
 	defer timer.Stop()
 	for {
+		db.cfg.Progress()
 		db.breatheLocal()
 		busy := db.takeLocal(nil)
 		db.takeJob()
-		if db.remote.length() > 0 {
+		if db.remote.length() > 0 && !db.pausedByLog() {
 			db.breatheRemote()
 			db.slice()
 			busy = true
@@ -69,6 +67,7 @@ func (db *DB) run() {
 		case <-db.remote.wake:
 		case <-timer.C:
 			db.wal.idle()
+			db.tryLog()
 		case <-db.quit:
 		}
 	}
@@ -163,20 +162,6 @@ func (db *DB) sync(on bool) error {
 	err := db.c.script("PRAGMA synchronous = " + mode)
 	if err == nil {
 		db.synced = on
-	}
-	return err
-}
-
-// broken notes an error after which nobody knows what is durable.
-func (db *DB) broken(err error) error {
-	var e sqlite3.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	if e.ExtendedCode == sqlite3.ErrIoErrFsync || e.ExtendedCode == sqlite3.ErrIoErrDirFsync || e.Code == sqlite3.ErrCorrupt || e.Code == sqlite3.ErrNotADB {
-		err = fmt.Errorf("store takes no more writes: %w", err)
-		db.failed.CompareAndSwap(nil, &err)
-		db.cfg.Logger.Error("database failed", "path", db.cfg.Path, "err", err)
 	}
 	return err
 }

@@ -56,6 +56,18 @@ func newMetrics(reg prometheus.Registerer, db *DB) *metrics {
 			}
 			return float64(db.wal.size())
 		}),
+		gauge("log_readers", "Readers that keep a long log from starting over.", func() float64 {
+			if db.wal == nil {
+				return 0
+			}
+			return float64(len(db.wal.pinned()))
+		}),
+		gauge("apply_paused", "1 while peers' records wait because the log is too long.", func() float64 {
+			if db.wal == nil || !db.wal.paused.Load() {
+				return 0
+			}
+			return 1
+		}),
 		gauge("apply_queue", "Deliveries that wait.", func() float64 { return float64(db.remote.length()) }),
 	}
 	return m

@@ -9,6 +9,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/sqltext"
 	"github.com/firebreak-dev/firebreak/internal/store"
+	"github.com/firebreak-dev/firebreak/internal/store/sqlite/native"
 )
 
 // maxSnapshots is how many snapshots and feeds that read from disk there may
@@ -85,12 +86,19 @@ func (p *pool) close() error {
 // openReader opens a read-only connection; guarded ones run the statements of
 // users.
 func openReader(cfg Config, guarded bool) (*conn, error) {
-	c, err := openConn(cfg.Path, "ro")
+	var temp native.Temp
+	var err error
+	if guarded {
+		if temp, err = native.NewTemp(cfg.Limits.Temp); err != nil {
+			return nil, err
+		}
+	}
+	c, err := openVia(cfg.Path, "ro", temp)
 	if err != nil {
 		return nil, err
 	}
 	// Sorting and temporary tables go to files: it is disk that a heavy query
-	// spends, for as long as its time lasts, and not the node's memory.
+	// spends, as much as its limit lets it, and not the node's memory.
 	if err := c.script("PRAGMA query_only = ON; PRAGMA cache_size = -4096; PRAGMA temp_store = FILE; PRAGMA trusted_schema = OFF"); err != nil {
 		return nil, errors.Join(err, c.close())
 	}

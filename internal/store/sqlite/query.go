@@ -12,6 +12,7 @@ import (
 
 // Query is one read-only statement.
 type Query struct {
+	Caller  string // who asks, for the log and for status; may be empty
 	SQL     string
 	Args    []record.Value
 	MaxRows int           // cut the answer there; zero, or more than the store's limit: its limit, beyond which the query is refused
@@ -27,7 +28,7 @@ type Result struct {
 
 // LimitError says that a read was ended because it cost too much.
 type LimitError struct {
-	What  string // "rows", "bytes" or "time"
+	What  string // "rows", "bytes", "time" or "temporary space"
 	Limit string
 }
 
@@ -46,6 +47,7 @@ func (db *DB) Query(ctx context.Context, q Query, row func(columns []string, r s
 	label := "answered"
 	if err != nil {
 		label = "refused"
+		db.endedQuery(q, err)
 		err = fmt.Errorf("query: %w", err)
 	}
 	db.metrics.queries.WithLabelValues(label).Inc()
@@ -64,7 +66,7 @@ func (db *DB) query(ctx context.Context, q Query, row func([]string, store.Row) 
 	outer := ctx
 	ctx, stop := context.WithTimeout(ctx, limit.Time)
 	defer stop()
-	done, err := db.readers.add(stop)
+	done, err := db.readers.add(q.reading(), stop)
 	if err != nil {
 		return Result{}, err
 	}
@@ -79,6 +81,7 @@ func (db *DB) query(ctx context.Context, q Query, row func([]string, store.Row) 
 		return Result{}, err
 	}
 	defer s.Close()
+	c.temp.Over() // of an earlier query
 	if !s.Readonly() {
 		return Result{}, errors.New("statement writes, and this is a read")
 	}
@@ -107,7 +110,22 @@ func (db *DB) query(ctx context.Context, q Query, row func([]string, store.Row) 
 	if errors.Is(err, errCut) {
 		err = nil
 	}
+	if err != nil && c.temp.Over() {
+		err = &LimitError{"temporary space", fmt.Sprintf("%d bytes", limit.Temp)}
+	}
 	return res, tooLong(outer, err, limit)
+}
+
+func (q Query) reading() Reading { return Reading{Caller: q.Caller, Statement: shorten(q.SQL)} }
+
+// endedQuery tells of a query that was ended, if that is more than its caller's
+// own mistake.
+func (db *DB) endedQuery(q Query, err error) {
+	_ = db.sound(err)
+	if l, ok := errors.AsType[*LimitError](err); ok {
+		r := q.reading()
+		db.cfg.Logger.Warn("query ended", "limit", l.What, "of", l.Limit, "caller", r.Caller, "statement", r.Statement)
+	}
 }
 
 // tooLong names the limit if it was that which ended a query, and not the

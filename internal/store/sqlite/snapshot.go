@@ -15,6 +15,7 @@ import (
 // for too long.
 type snapshot struct {
 	db       *DB
+	reading  Reading // who took it
 	pos      store.Position
 	hasher   *record.Hasher
 	timer    *time.Timer
@@ -29,13 +30,18 @@ type snapshot struct {
 	why   error // of its end
 }
 
-var errExpired = errors.New("snapshot held the log for too long and was ended")
+var errExpired = errors.New("it held the log for too long and was ended")
+
+// expired is the end of a snapshot that held the log for too long.
+func (s *snapshot) expired() error {
+	return fmt.Errorf("snapshot of %v, limit %v: %w", s.reading, s.db.cfg.Limits.Pin, errExpired)
+}
 
 // Snapshot implements [store.Store].
 func (db *DB) Snapshot(ctx context.Context) (store.Snapshot, error) {
 	s, err := db.snapshot(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("snapshot: %w", err)
+		return nil, fmt.Errorf("snapshot: %w", db.sound(err))
 	}
 	return s, nil
 }
@@ -46,7 +52,7 @@ func (db *DB) snapshot(ctx context.Context) (*snapshot, error) {
 		return nil, err
 	}
 	s := &snapshot{
-		db: db, c: c, deadline: time.Now().Add(db.cfg.Limits.Pin),
+		db: db, c: c, reading: Reading{Caller: outside()}, deadline: time.Now().Add(db.cfg.Limits.Pin),
 		hasher: record.NewHasher(db.cfg.Fleet, db.cfg.Cluster),
 		byID:   map[int64]*writerState{}, byName: map[record.Writer]int64{},
 	}
@@ -58,7 +64,7 @@ func (db *DB) snapshot(ctx context.Context) (*snapshot, error) {
 		s.end(err)
 		return nil, err
 	}
-	if s.done, err = db.readers.add(func() { s.end(store.ErrClosed) }); err != nil {
+	if s.done, err = db.readers.add(s.reading, func() { s.end(store.ErrClosed) }); err != nil {
 		s.end(err)
 		return nil, err
 	}
@@ -95,9 +101,9 @@ func (s *snapshot) use(fn func(ctx context.Context, c *conn) error) error {
 	defer stop()
 	err := fn(ctx, c)
 	if err != nil && ctx.Err() != nil {
-		return errExpired
+		return s.expired()
 	}
-	return err
+	return s.db.sound(err)
 }
 
 // end lets no more calls in, and ends the transaction after those in progress.
@@ -126,8 +132,9 @@ func (s *snapshot) leave(users int, why error) {
 }
 
 func (s *snapshot) expire() {
-	s.db.cfg.Logger.Warn("snapshot ended", "err", errExpired, "after", s.db.cfg.Limits.Pin)
-	s.end(errExpired)
+	err := s.expired()
+	s.db.cfg.Logger.Warn("snapshot ended", "caller", s.reading.Caller, "err", err)
+	s.end(err)
 }
 
 func (s *snapshot) Close() error {

@@ -61,6 +61,8 @@ type DB struct {
 	ended   sync.WaitGroup // the loop and the checkpointer
 	closing sync.Once
 	closed  chan struct{} // after the loop has ended
+	broke   chan struct{} // when failed is set
+	unclean bool          // the file was not closed, and is looked over while it serves
 
 	writer atomic.Pointer[record.Writer]
 	failed atomic.Pointer[error]
@@ -87,26 +89,49 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, fmt.Errorf("store config: %w", err)
 	}
 	cfg = cfg.withDefaults()
-	db, err := open(ctx, cfg)
+	db, err := openSound(ctx, cfg)
 	if err != nil {
-		if damaged(err) {
-			err = fmt.Errorf("file is damaged or no database; move it away, and the node fetches everything from its peers: %w", err)
-		}
 		return nil, fmt.Errorf("open %s: %w", cfg.Path, err)
 	}
 	return db, nil
 }
 
-func open(ctx context.Context, cfg Config) (*DB, error) {
+// openSound opens the file, or, if that is damaged and cfg says so, an empty
+// one in its place.
+func openSound(ctx context.Context, cfg Config) (*DB, error) {
 	lock, err := lockFile(cfg.Path + ".lock")
 	if err != nil {
 		return nil, err
 	}
+	var db *DB
+	if err = foundBefore(cfg); err == nil {
+		db, err = open(ctx, cfg, lock)
+	}
+	if what := judge(err); what != nil {
+		err = fmt.Errorf("%w: %w", what, err)
+	}
+	if errors.Is(err, ErrDamaged) && !cfg.SetAside {
+		err = fmt.Errorf("%w; move it away, and the node fetches everything from its peers", err)
+	} else if errors.Is(err, ErrDamaged) {
+		var to string
+		why := err
+		if to, err = setAside(cfg); err == nil {
+			cfg.Logger.Error("database is damaged: it is set aside, and the node starts with an empty one", "path", cfg.Path, "aside", to, "err", why)
+			db, err = open(ctx, cfg, lock)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.release())
+	}
+	return db, nil
+}
+
+func open(ctx context.Context, cfg Config, lock *fileLock) (*DB, error) {
 	db := &DB{
 		cfg: cfg, lock: lock,
 		byID: map[record.TableID]*table{}, byName: map[string]*table{},
 		local: make(chan *localWrite, maxLocal), remote: newRemoteQueue(), jobs: make(chan *job),
-		quit: make(chan struct{}), closed: make(chan struct{}),
+		quit: make(chan struct{}), closed: make(chan struct{}), broke: make(chan struct{}),
 		hasher: record.NewHasher(cfg.Fleet, cfg.Cluster), maxHeld: maxHeld,
 	}
 	for _, s := range cfg.Tables {
@@ -118,7 +143,7 @@ func open(ctx context.Context, cfg Config) (*DB, error) {
 		}
 	}
 	db.metrics = newMetrics(cfg.Metrics, db)
-	err = db.prepare(ctx)
+	err := db.prepare(ctx)
 	if err == nil {
 		err = db.metrics.register()
 	}
@@ -127,12 +152,15 @@ func open(ctx context.Context, cfg Config) (*DB, error) {
 			_ = db.c.close()
 		}
 		db.metrics.unregister()
-		return nil, errors.Join(err, lock.release())
+		return nil, err
 	}
 	db.users = newPool(cfg.Limits.Readers, func() (*conn, error) { return openReader(cfg, true) })
 	db.inside = newPool(maxSnapshots, func() (*conn, error) { return openReader(cfg, false) })
 	db.ended.Go(db.run)
 	db.ended.Go(func() { db.wal.run(db.quit) })
+	if db.unclean {
+		db.ended.Go(db.checkServing)
+	}
 	return db, nil
 }
 
@@ -171,7 +199,7 @@ func (db *DB) prepare(ctx context.Context) error {
 	if db.st, err = loadState(c); err != nil {
 		return err
 	}
-	if db.wal, err = newCheckpointer(db.cfg, db.metrics); err != nil {
+	if db.wal, err = newCheckpointer(db); err != nil {
 		return err
 	}
 	if db.line, err = loadFeed(c, db.cfg, db.st); err != nil {
@@ -196,35 +224,6 @@ func (db *DB) prepare(ctx context.Context) error {
 	c.guard.tables = func(name string) bool { return db.byName[name] != nil }
 	return nil
 }
-
-// checkUnclean looks over a file whose last user did not close it, if that is
-// quick: a torn page is better found now than served to peers.
-func (db *DB) checkUnclean(ctx context.Context) error {
-	clean, err := db.c.row(sqlValue, valueClean)
-	if err != nil {
-		return err
-	}
-	pages, err := db.c.row(`SELECT page_count * page_size FROM pragma_page_count, pragma_page_size`)
-	if err != nil {
-		return err
-	}
-	if clean != nil && clean[0].Int == 0 && pages[0].Int <= quickCheckMax {
-		err = db.c.rows(ctx, `PRAGMA quick_check(1)`, nil, func(r []record.Value) error {
-			if r[0].Data != "ok" {
-				return fmt.Errorf("file is damaged (%s); move it away, and the node fetches everything from its peers", r[0].Data)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return db.c.exec(sqlPutValue, valueClean, int64(0))
-}
-
-// quickCheckMax is the size up to which an unclean file is looked over: about
-// a tenth of a second.
-const quickCheckMax = 32 << 20
 
 // inTransaction runs fn between BEGIN and COMMIT.
 func (db *DB) inTransaction(fn func() error) error {
@@ -284,27 +283,20 @@ func (db *DB) Tables() []schema.Table {
 	return out
 }
 
-// Failed returns why the store takes no more writes: an fsync failed, or the
-// file is damaged. Nil while it works. The process should end with it.
-func (db *DB) Failed() error {
-	if err := db.failed.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
 // Close ends the loop, after what it has in hand, and closes the file. Whoever
 // still waits gets [store.ErrClosed].
 func (db *DB) Close() error {
 	var err error
 	db.closing.Do(func() {
 		close(db.quit)
+		db.readers.close()
 		db.ended.Wait()
 		close(db.closed)
 		db.line.close()
-		db.readers.close()
 		if db.Failed() == nil {
 			err = db.c.exec(sqlPutValue, valueClean, int64(1))
+		} else {
+			err = db.c.keepLog() // what the disk has is for the next start to judge
 		}
 		err = errors.Join(err, db.users.close(), db.inside.close(), db.wal.close(), db.c.close(), db.lock.release())
 		db.metrics.unregister()
@@ -320,6 +312,8 @@ type Stats struct {
 	Rows     map[string]int64 // live rows by table
 	Withheld int64            // records received and not visible
 	WALBytes int64            // size of the log
+	Pinned   []string         // who keeps a long log from starting over, as far as it can be told
+	Paused   bool             // peers' records wait until the log is shorter
 	Queue    int              // deliveries that wait
 	Readers  int              // readers in use, snapshots among them
 	Err      error            // why rows were not counted
@@ -329,6 +323,7 @@ type Stats struct {
 func (db *DB) Stats() Stats {
 	s := Stats{
 		Rows: map[string]int64{}, Withheld: db.held.Load(), WALBytes: db.wal.size(),
+		Pinned: db.wal.pinned(), Paused: db.wal.paused.Load(),
 		Queue: db.remote.length(), Readers: db.users.busy() + db.inside.busy(),
 	}
 	ctx, stop := context.WithTimeout(context.Background(), db.cfg.Limits.Time)

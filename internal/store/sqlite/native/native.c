@@ -30,7 +30,7 @@ SQLITE(int) sqlite3_create_function_v2(sqlite3 *, const char *, int, int, void *
 SQLITE(int) sqlite3_db_config(sqlite3 *, int, ...);
 SQLITE(void *) sqlite3_wal_hook(sqlite3 *, int (*)(void *, sqlite3 *, const char *, int), void *);
 
-enum { ROW = 100, DONE = 101, NOMEM = 7, UTF8 = 1, ENABLE_TRIGGER = 1003 }; // of SQLite
+enum { ROW = 100, DONE = 101, NOMEM = 7, UTF8 = 1, ENABLE_TRIGGER = 1003, NO_CKPT_ON_CLOSE = 1006 }; // of SQLite
 enum { COL_INTEGER = 1, COL_REAL, COL_TEXT, COL_BLOB, COL_NULL }; // its column types
 enum { NONE, INTEGER, REAL, TEXT, BLOB };                         // package record's
 
@@ -191,6 +191,8 @@ int native_attach(sqlite3_stmt *s, const char *name, native_state *st) {
 int native_triggers(sqlite3_stmt *s, int on) {
 	return sqlite3_db_config(sqlite3_db_handle(s), ENABLE_TRIGGER, on, (int *)0);
 }
+
+int native_keep_log(sqlite3_stmt *s) { return sqlite3_db_config(sqlite3_db_handle(s), NO_CKPT_ON_CLOSE, 1, (int *)NULL); }
 
 int native_columns(sqlite3_stmt *s) { return sqlite3_column_count(s); }
 

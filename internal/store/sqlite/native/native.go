@@ -129,6 +129,14 @@ func Triggers(s Stmt, on bool) error {
 	return nil
 }
 
+// KeepLog makes the connection of s leave the log as it is when it closes.
+func KeepLog(s Stmt) error {
+	if rc := C.native_keep_log(s.s); rc != 0 {
+		return sqlite3.Error{Code: sqlite3.ErrNo(rc)}
+	}
+	return nil
+}
+
 // State is what a connection and its owner share.
 type State struct{ st *C.native_state }
 

@@ -33,6 +33,18 @@ int native_attach(sqlite3_stmt *s, const char *name, native_state *st);
 // not. All of its statements are prepared anew when they run next.
 int native_triggers(sqlite3_stmt *s, int on);
 
+// native_keep_log makes the connection of s leave the log as it is when it is
+// the last to close.
+int native_keep_log(sqlite3_stmt *s);
+
+// native_temp lets connections that are opened through it, by its name, have
+// temporary files of so many bytes in all.
+typedef struct native_temp native_temp;
+native_temp *native_temp_new(long long limit, int *rc);
+const char *native_temp_name(native_temp *t);
+int native_temp_over(native_temp *t); // whether the limit was met since the last call
+void native_temp_free(native_temp *t); // after its connections are closed
+
 int native_columns(sqlite3_stmt *s);
 int native_params(sqlite3_stmt *s);
 void native_free(native_out *out);
