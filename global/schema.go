@@ -36,17 +36,17 @@ func laneTables(region fleet.Region) []schema.Table {
 		schema.Table{
 			Name: tablePresence, Kind: record.Ranked, Key: []schema.Column{text("region"), text("app")},
 			Columns: append([]schema.Column{integer("class"), integer("since")}, ranks...), RankBy: rank,
-			Checks: []string{subject,
+			Checks: schema.Checks(subject,
 				fmt.Sprintf("length(CAST(app AS BLOB)) BETWEEN 1 AND %d", fleet.MaxAppName),
 				fmt.Sprintf("class BETWEEN 0 AND %d", presence.MaxClass),
-				"(class = 0) = (since > 0)", checkReporter},
+				"(class = 0) = (since > 0)", checkReporter),
 		}.WithIDs(),
 		schema.Table{
 			Name: tableRegions, Kind: record.Ranked, Key: []schema.Column{text("region")},
 			Columns: append([]schema.Column{text("gateways"), text("locality"), integer("schema_hash")}, ranks...), RankBy: rank,
-			Checks: []string{subject,
+			Checks: schema.Checks(subject,
 				fmt.Sprintf("length(CAST(gateways AS BLOB)) <= %d", maxGatewaysText),
-				fmt.Sprintf("length(CAST(locality AS BLOB)) <= %d", fleet.MaxRegionName), checkReporter},
+				fmt.Sprintf("length(CAST(locality AS BLOB)) <= %d", fleet.MaxRegionName), checkReporter),
 		}.WithIDs(),
 		overrideTable(tableDrains, subject),
 		overrideTable(tableReleases, subject),
@@ -63,7 +63,7 @@ func overrideTable(name, subject string) schema.Table {
 	return schema.Table{
 		Name: name, Kind: record.Ranked, Key: []schema.Column{text("region")},
 		Columns: []schema.Column{integer("number"), integer("until"), text("who")}, RankBy: []string{"number"},
-		Checks: []string{subject, "length(CAST(who AS BLOB)) <= 256"},
+		Checks: schema.Checks(subject, "length(CAST(who AS BLOB)) <= 256"),
 	}.WithIDs()
 }
 
@@ -72,6 +72,6 @@ func listTables() []schema.Table {
 	return []schema.Table{schema.Table{
 		Name: tableGenerations, Kind: record.Ranked, Key: []schema.Column{text("region")},
 		Columns: []schema.Column{integer("number"), integer("bits")}, RankBy: []string{"number", "bits"},
-		Checks: []string{fmt.Sprintf("length(CAST(region AS BLOB)) BETWEEN 1 AND %d", fleet.MaxRegionName), "number > 0"},
+		Checks: schema.Checks(fmt.Sprintf("length(CAST(region AS BLOB)) BETWEEN 1 AND %d", fleet.MaxRegionName), "number > 0"),
 	}.WithIDs()}
 }

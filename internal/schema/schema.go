@@ -1,41 +1,81 @@
-// Package schema describes replicated tables: what the store creates, and by
-// which ids records name tables and columns. It is pure data; the store reads
-// it from SQL, and the in-memory store takes it as it is.
+// Package schema describes tables: what the store creates, by which ids records
+// name tables and columns, and what is refused by which rule. It is pure data;
+// the store reads it from SQL, and the in-memory store takes it as it is.
 package schema
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 )
 
-// Column is one stored column. Generated columns are no cells and are not
-// listed.
+// Column is one stored column.
 type Column struct {
-	Name    string // lower case
-	Type    string // upper case, as declared
-	NotNull bool
-	Default record.Value // constant default; NULL for none or for an expression
+	Name    string       // lower case (of ASCII): SQLite tells names apart so
+	Spelled string       // as declared, if that is not Name
+	Type    string       // upper case, as declared
+	NotNull bool         // key columns are, whatever this says
+	Default record.Value // constant default, as the column stores it; NULL for none or for an expression
 	Expr    string       // expression default, evaluated by the writer alone; empty for none
+	Collate string       // upper case; empty is BINARY; always so in a key
 	ID      record.ColumnID
 }
 
 // Absent returns the value that a row has in c if its record carries no cell.
 func (c Column) Absent() record.Value { return c.Default }
 
-// Table is one table. Its rows are the key columns, in key order, and then the
-// other columns, in declared order.
-type Table struct {
+// Generated is a column that each node computes. It has no cells and no id.
+type Generated struct {
 	Name    string // lower case
-	Kind    record.Kind
-	Key     []Column // the owner first in an owned table
-	Columns []Column // the rest
-	RankBy  []string // ranked: the columns that rank, all NOT NULL
-	Evicts  bool     // ranked: a row (node, boot, …) evicts owned rows of that node up to that boot
-	Checks  []string // CHECK expressions over the row itself
-	ID      record.TableID
+	Spelled string // as declared, if that is not Name
+	Type    string // upper case, as declared
+	Expr    string // as written, without its parentheses and comments
+	Stored  bool
+	NotNull bool
+	Collate string // upper case; empty is BINARY
+}
+
+// Check is a CHECK over the row itself, of a column or of the table.
+type Check struct {
+	Name string // of its CONSTRAINT, as written without quotes; empty for none
+	Expr string // as written, without its parentheses and comments
+}
+
+// Checks returns checks without names.
+func Checks(exprs ...string) []Check {
+	var out []Check
+	for _, e := range exprs {
+		out = append(out, Check{Expr: e})
+	}
+	return out
+}
+
+// Index is an index beside the key. It is never unique.
+type Index struct {
+	Name    string // lower case; one index of a database has it
+	Spelled string // as declared, if that is not Name
+	Terms   string // as written, without their parentheses and comments
+	Where   string // condition of a partial index, as written; empty for none
+}
+
+// Table is one table. Its rows are the key columns, in key order, and then the
+// other stored columns, in declared order.
+type Table struct {
+	Name         string // lower case (of ASCII)
+	Spelled      string // as declared, if that is not Name
+	Kind         record.Kind
+	Key          []Column    // the owner first in an owned table
+	Columns      []Column    // the rest
+	Generated    []Generated // no cells
+	Order        []string    // names of all columns as SELECT * shows them; nil: key, columns, generated
+	RankBy       []string    // ranked: the columns that rank, all NOT NULL
+	Evicts       bool        // ranked: a row (node, boot, …) evicts owned rows of that node up to that boot
+	Checks       []Check
+	Indexes      []Index
+	Strict       bool
+	WithoutRowID bool     // as declared; a replicated table is always made so
+	Local        []string // of kind zero: its CREATE TABLE and then CREATE INDEX statements, as written
+	ID           record.TableID
 }
 
 // WithIDs returns t with the ids that its definition has at number 0.
@@ -73,110 +113,21 @@ func (t Table) Names() []string {
 // Index returns the place of a column in a row, or -1.
 func (t Table) Index(name string) int { return slices.Index(t.Names(), name) }
 
-// Record makes the record of a row. Stamp is the Order of a shared record.
-func (t Table) Record(row []record.Value, stamp string) (record.Record, error) {
-	if len(row) != t.Width() {
-		return record.Record{}, fmt.Errorf("table %s: row of %d values, want %d", t.Name, len(row), t.Width())
+// Shown returns the names of all columns in the order that SELECT * has.
+func (t Table) Shown() []string {
+	out := t.Names()
+	for _, g := range t.Generated {
+		out = append(out, g.Name)
 	}
-	key, err := record.EncodeKey(row[:len(t.Key)]...)
-	if err != nil {
-		return record.Record{}, fmt.Errorf("table %s: %w", t.Name, err)
+	if len(t.Order) == len(out) {
+		return t.Order
 	}
-	r := record.Record{Table: t.ID, Kind: t.Kind, Key: key}
-	var cells []record.Cell
-	for i, c := range t.Columns {
-		if v := row[len(t.Key)+i]; c.Expr != "" || !v.Equal(c.Absent()) {
-			cells = append(cells, record.Cell{Column: c.ID, Value: v})
-		}
-	}
-	r.Cells = record.EncodeCells(cells)
-	switch t.Kind {
-	case record.Shared:
-		r.Order = stamp
-	case record.Ranked:
-		r.Order, err = t.order(row)
-	}
-	return r, err
+	return out
 }
 
-func (t Table) order(row []record.Value) (string, error) {
-	vals := make([]record.Value, len(t.RankBy))
-	for i, name := range t.RankBy {
-		vals[i] = row[t.Index(name)]
-	}
-	k, err := record.EncodeKey(vals...)
-	if err != nil {
-		return "", fmt.Errorf("table %s: rank columns %s: %w", t.Name, strings.Join(t.RankBy, ", "), err)
-	}
-	return string(k), nil
-}
-
-// Row makes the row of a live record: key columns, then each column's cell or
-// its absent value. Cells of unknown columns come back beside it.
-func (t Table) Row(r record.Record) (row []record.Value, unknown []record.Cell, err error) {
-	row, err = r.Key.Columns()
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(row) != len(t.Key) {
-		return nil, nil, fmt.Errorf("table %s: key of %d columns, want %d", t.Name, len(row), len(t.Key))
-	}
-	cells, err := record.DecodeCells(r.Cells)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, c := range t.Columns {
-		i := slices.IndexFunc(cells, func(x record.Cell) bool { return x.Column == c.ID })
-		if i < 0 {
-			row = append(row, c.Absent())
-			continue
-		}
-		row = append(row, cells[i].Value)
-		cells = slices.Delete(cells, i, i+1)
-	}
-	return row, cells, nil
-}
-
-// SQL returns the CREATE TABLE statement of t. Every table with a key that is
-// not a lone INTEGER is WITHOUT ROWID, so owned tables cluster by owner.
-func (t Table) SQL() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "CREATE TABLE %s (", Quote(t.Name))
-	for i, c := range slices.Concat(t.Key, t.Columns) {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		fmt.Fprintf(&b, "%s %s", Quote(c.Name), c.Type)
-		if c.NotNull || i < len(t.Key) {
-			b.WriteString(" NOT NULL")
-		}
-		if c.Expr != "" {
-			fmt.Fprintf(&b, " DEFAULT (%s)", c.Expr)
-		} else if c.Default.Type != record.Null {
-			fmt.Fprintf(&b, " DEFAULT %s", literal(c.Default))
-		}
-	}
-	names := make([]string, len(t.Key))
-	for i, c := range t.Key {
-		names[i] = Quote(c.Name)
-	}
-	fmt.Fprintf(&b, ", PRIMARY KEY (%s)", strings.Join(names, ", "))
-	for _, c := range t.Checks {
-		fmt.Fprintf(&b, ", CHECK (%s)", c)
-	}
-	b.WriteString(") WITHOUT ROWID")
-	return b.String()
-}
-
-// Quote returns name as an SQL identifier.
-func Quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
-
-func literal(v record.Value) string {
-	switch v.Type {
-	case record.Text:
-		return "'" + strings.ReplaceAll(v.Data, "'", "''") + "'"
-	case record.Blob:
-		return fmt.Sprintf("x'%x'", v.Data)
-	}
-	return v.String()
+// IntegerKey reports whether SQLite by itself would keep nothing but integers
+// in the key, and choose one that is not given: the key is one column of type
+// INTEGER, of a table not declared WITHOUT ROWID.
+func (t Table) IntegerKey() bool {
+	return len(t.Key) == 1 && t.Key[0].Type == "INTEGER" && !t.WithoutRowID
 }

@@ -40,6 +40,27 @@ func (t Token) Is(s string) bool {
 	return (t.Kind == Word || t.Kind == Other) && strings.EqualFold(t.Text, s)
 }
 
+// Ident returns the name that t is, without its quotes. A text in single quotes
+// is one where SQLite takes it as one.
+func (t Token) Ident() string {
+	if t.Kind != Name && t.Kind != String || len(t.Text) < 2 {
+		return t.Text
+	}
+	quote := t.Text[0]
+	inner := strings.TrimSuffix(t.Text[1:], closing(quote))
+	if quote == '[' {
+		return inner
+	}
+	return strings.ReplaceAll(inner, string([]byte{quote, quote}), string(quote))
+}
+
+func closing(quote byte) string {
+	if quote == '[' {
+		return "]"
+	}
+	return string(quote)
+}
+
 // Lex splits SQL into tokens as SQLite does, as far as the ends of statements,
 // keywords and comments go. What is not closed runs to the end.
 func Lex(sql string) []Token {
@@ -83,8 +104,8 @@ func lexOne(sql string, i int) Token {
 		return Token{Kind: Name, End: lexQuoted(sql, i, c)}
 	case c == '[':
 		return Token{Kind: Name, End: lexQuoted(sql, i, ']')}
-	case c >= '0' && c <= '9':
-		return Token{Kind: Number, End: lexWord(sql, i)}
+	case digit(c), c == '.' && len(rest) > 1 && digit(rest[1]):
+		return Token{Kind: Number, End: lexNumber(sql, i)}
 	case wordByte(c):
 		return Token{Kind: Word, End: lexWord(sql, i)}
 	}
@@ -106,11 +127,27 @@ func lexQuoted(sql string, i int, quote byte) int {
 }
 
 func lexWord(sql string, i int) int {
-	for i < len(sql) && (wordByte(sql[i]) || sql[i] == '.' && sql[i-1] >= '0' && sql[i-1] <= '9') {
+	for i < len(sql) && wordByte(sql[i]) {
 		i++
 	}
 	return i
 }
+
+// lexNumber takes digits, a point and an exponent with its sign, and what
+// stands right behind them.
+func lexNumber(sql string, i int) int {
+	hex := len(sql) > i+1 && (sql[i+1] == 'x' || sql[i+1] == 'X')
+	for j := i; j < len(sql); j++ {
+		c := sql[j]
+		exponent := !hex && (c == '+' || c == '-') && j > i && (sql[j-1] == 'e' || sql[j-1] == 'E') && j+1 < len(sql) && digit(sql[j+1])
+		if !wordByte(c) && c != '.' && !exponent {
+			return j
+		}
+	}
+	return len(sql)
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
 
 func wordByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '$' || c >= 0x80

@@ -47,10 +47,10 @@ func machines() schema.Table {
 			integerOr("grant", 0),
 			textOr("moved_to", ""),
 		},
-		Checks: []string{
+		Checks: schema.Checks(
 			`typeof("epoch") = 'integer' AND "epoch" >= 0`,
 			`typeof("grant") = 'integer' AND "grant" >= 0`,
-		},
+		),
 	}
 }
 
@@ -90,7 +90,7 @@ func reclaims() schema.Table {
 		Key:     []schema.Column{text("id")},
 		Columns: []schema.Column{integer("epoch"), text("owner"), textOr("who", ""), textOr("why", "")},
 		RankBy:  []string{"epoch"},
-		Checks:  []string{`typeof("epoch") = 'integer' AND "epoch" >= 0`},
+		Checks:  schema.Checks(`typeof("epoch") = 'integer' AND "epoch" >= 0`),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/schema"
 )
 
 // affinity is how SQLite may change a value that is stored in a column.
@@ -34,6 +35,14 @@ func affinityOf(declared string) affinity {
 	return affinityNumeric
 }
 
+// affinityIn is affinityOf in a table: in a STRICT one, ANY takes all as it is.
+func affinityIn(t schema.Table, declared string) affinity {
+	if t.Strict && declared == "ANY" {
+		return affinityBlob
+	}
+	return affinityOf(declared)
+}
+
 // surelyKept reports whether SQLite stores v in a column of affinity a as it
 // is. False means that only a look at the stored value can tell. Records come
 // as another node read them back, so this holds for nearly all; one that would
@@ -46,7 +55,7 @@ func surelyKept(a affinity, v record.Value) bool {
 		return a == affinityBlob || a == affinityNumeric
 	case record.Real:
 		// -0.0 and whole numbers may be stored as integers.
-		return a == affinityBlob || a == affinityReal && (v.Real != 0 || !math.Signbit(v.Real))
+		return !math.IsNaN(v.Real) && (a == affinityBlob || a == affinityReal && (v.Real != 0 || !math.Signbit(v.Real)))
 	case record.Text:
 		return a == affinityBlob || a == affinityText || !strings.ContainsAny(v.Data, "0123456789")
 	}

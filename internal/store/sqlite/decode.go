@@ -23,7 +23,7 @@ type column struct {
 func columnsOf(s schema.Table) []column {
 	out := make([]column, len(s.Columns))
 	for i, c := range s.Columns {
-		out[i] = column{Column: c, at: len(s.Key) + i, affinity: affinityOf(c.Type), absent: c.Absent()}
+		out[i] = column{Column: c, at: len(s.Key) + i, affinity: affinityIn(s, c.Type), absent: c.Absent()}
 	}
 	slices.SortFunc(out, func(a, b column) int { return cmp.Compare(a.ID, b.ID) })
 	return out

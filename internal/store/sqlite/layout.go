@@ -2,16 +2,12 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/firebreak-dev/firebreak/internal/hlc"
 	"github.com/firebreak-dev/firebreak/internal/record"
-	"github.com/firebreak-dev/firebreak/internal/schema"
 )
 
 // format counts the layouts of the engine's tables.
@@ -99,119 +95,6 @@ func checkIdentity(c *conn, cfg Config) error {
 	} {
 		if got := id[i+1].Data; got != w.want {
 			return fmt.Errorf("%w: it is of %s %q, wanted %q", ErrForeign, w.what, got, w.want)
-		}
-	}
-	return nil
-}
-
-// createTables makes what is missing, and returns the tables that have got
-// columns which had come later than they.
-func createTables(c *conn, tables []*table, views []string) (wider []*table, err error) {
-	for _, sql := range engineTables {
-		if err := c.script(sql); err != nil {
-			return nil, err
-		}
-	}
-	for _, t := range tables {
-		added, err := createTable(c, t)
-		if err != nil {
-			return nil, fmt.Errorf("table %s: %w", t.Name, err)
-		}
-		if added && t.Kind != 0 {
-			wider = append(wider, t)
-		}
-	}
-	return wider, createViews(c, views)
-}
-
-// createTable reports whether it added columns to a table that was there.
-func createTable(c *conn, t *table) (added bool, err error) {
-	have := map[string]string{}
-	err = c.rows(context.Background(), `SELECT name, type FROM pragma_table_xinfo(?)`, []driver.Value{t.Name}, func(r []record.Value) error {
-		have[r[0].Data] = strings.ToUpper(r[1].Data)
-		return nil
-	})
-	if err != nil {
-		return false, err
-	}
-	if len(have) == 0 {
-		if err := c.script(t.SQL()); err != nil {
-			return false, err
-		}
-	} else if added, err = alterTable(c, t, have); err != nil {
-		return false, err
-	}
-	if t.Kind == 0 {
-		return added, nil
-	}
-	// REPLACE is half the work of UPDATE, but it would drop rows for a unique
-	// index that somebody else has made.
-	other, err := c.row(`SELECT count(*) FROM pragma_index_list(?) WHERE origin <> 'pk'`, t.Name)
-	if err != nil {
-		return added, err
-	}
-	if other[0].Int > 0 {
-		t.replace = ""
-	}
-	// Triggers name the columns: make them anew.
-	for _, op := range []string{"insert", "update", "delete"} {
-		if err := c.script("DROP TRIGGER IF EXISTS " + schema.Quote("_fb_on_"+op+"_"+t.Name)); err != nil {
-			return false, err
-		}
-	}
-	for _, sql := range t.ddl() {
-		if err := c.script(sql); err != nil {
-			return false, err
-		}
-	}
-	return added, nil
-}
-
-func alterTable(c *conn, t *table, have map[string]string) (added bool, err error) {
-	for name := range have {
-		if t.Index(name) < 0 {
-			return false, fmt.Errorf("the file has column %s, the schema has not", name)
-		}
-	}
-	for _, k := range slices.Concat(t.Key, t.Columns) {
-		got, ok := have[k.Name]
-		if ok && got != k.Type {
-			return false, fmt.Errorf("column %s is %s in the file and %s in the schema", k.Name, got, k.Type)
-		}
-		if ok {
-			continue
-		}
-		if k.Expr != "" || k.NotNull && k.Default.Type == record.Null || slices.ContainsFunc(t.Key, func(x schema.Column) bool { return x.Name == k.Name }) {
-			return false, fmt.Errorf("column %s cannot be added: it needs a constant default or no NOT NULL", k.Name)
-		}
-		// The definition as SQL() writes it, without a table around it.
-		def := strings.TrimSuffix(strings.TrimPrefix(schema.Table{Name: "x", Columns: []schema.Column{k}}.SQL(), `CREATE TABLE "x" (`), `, PRIMARY KEY ()) WITHOUT ROWID`)
-		if err := c.script(fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s", schema.Quote(t.Name), def)); err != nil {
-			return false, err
-		}
-		added = true
-	}
-	return added, nil
-}
-
-// createViews drops every view and makes those of now.
-func createViews(c *conn, views []string) error {
-	var old []string
-	err := c.rows(context.Background(), `SELECT name FROM sqlite_schema WHERE type = 'view'`, nil, func(r []record.Value) error {
-		old = append(old, r[0].Data)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, name := range old {
-		if err := c.script("DROP VIEW " + schema.Quote(name)); err != nil {
-			return err
-		}
-	}
-	for _, v := range views {
-		if err := c.script(v); err != nil {
-			return fmt.Errorf("view: %w", err)
 		}
 	}
 	return nil

@@ -22,7 +22,7 @@ var peer = record.Writer{Node: "w2", Boot: 5, Bits: 1}
 // What SQLite would change on its way into the table is not what was hashed,
 // and could land on another row.
 func TestRecordThatWouldNotStoreAsSentIsWithheld(t *testing.T) {
-	ts, err := sqlite.ParseSQL("CREATE TABLE vals (id INTEGER PRIMARY KEY, i INTEGER, r REAL, t TEXT)")
+	ts, err := sqlite.ParseSQL("CREATE TABLE vals (id INTEGER NOT NULL PRIMARY KEY, i INTEGER, r REAL, t TEXT)")
 	if err != nil {
 		t.Fatal(err)
 	}

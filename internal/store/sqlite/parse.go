@@ -1,251 +1,244 @@
 package sqlite
 
 import (
-	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/mattn/go-sqlite3"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/sqltext"
 )
 
-// ParseSQL reads tables, with ids, from CREATE TABLE statements. A comment
-// before or in a statement says what kind of table it is:
+// maxSchema bounds a schema file.
+const maxSchema = 1 << 20
+
+// ParseSQL reads tables, with ids, from a schema file: CREATE TABLE and CREATE
+// INDEX statements, and DROP INDEX IF EXISTS of indexes that it does not make.
+// A comment before or in a CREATE TABLE, or behind it in its line, says what
+// kind of table it is:
 //
 //	-- firebreak: owned by COLUMN
 //	-- firebreak: ranked by COLUMN, COLUMN evicts
 //	-- firebreak: local
 //
-// Without one it is shared; a local table has kind zero. What a replicated
-// table cannot have is refused by name.
+// Without one it is shared; a local table has kind zero. An error joins a
+// [schema.Refusal] for each thing that cannot be, with its line.
 func ParseSQL(sql string) ([]schema.Table, error) {
-	if strings.IndexByte(sql, 0) >= 0 {
-		return nil, errors.New("schema: NUL byte")
+	if err := checkText(sql); err != nil {
+		return nil, fmt.Errorf("schema: %w", err)
 	}
 	c, err := openDSN("file::memory:?mode=memory&cache=private")
 	if err != nil {
 		return nil, fmt.Errorf("schema: %w", err)
 	}
 	defer c.close()
-	newGuard(c, false)
-	var out []schema.Table
-	for _, s := range split(sql) {
-		t, err := parseTable(c, s)
-		if err != nil {
-			return nil, fmt.Errorf("schema: line %d: %w", 1+strings.Count(sql[:s.pos], "\n"), err)
-		}
-		out = append(out, t)
+	f := &fileParser{c: c, lines: newLines(sql), made: map[string]bool{}, dropped: map[string]bool{}}
+	c.c.RegisterAuthorizer(f.authorize)
+	for _, s := range split(strings.TrimPrefix(sql, byteOrderMark), len(sql)-len(strings.TrimPrefix(sql, byteOrderMark))) {
+		f.statement(s)
 	}
-	return out, nil
+	if len(f.errs) > 0 {
+		return nil, fmt.Errorf("schema: %w", errors.Join(f.errs...))
+	}
+	return f.tables, nil
+}
+
+const byteOrderMark = "\ufeff"
+
+func checkText(sql string) error {
+	bad := func(format string, args ...any) error {
+		return &schema.Refusal{Rule: schema.RuleSyntax, Why: fmt.Sprintf(format, args...)}
+	}
+	switch at := strings.IndexByte(sql, 0); {
+	case len(sql) > maxSchema:
+		return bad("file of %d bytes is over the limit of %d", len(sql), maxSchema)
+	case at >= 0:
+		return &schema.Refusal{Rule: schema.RuleSyntax, Line: newLines(sql).of(at), Why: "NUL byte"}
+	case !utf8.ValidString(sql):
+		return bad("file is not UTF-8")
+	}
+	return nil
+}
+
+// lineStarts tells the line of a place in a text.
+type lineStarts []int
+
+func newLines(text string) lineStarts {
+	out := lineStarts{0}
+	for i := range len(text) {
+		if text[i] == '\n' {
+			out = append(out, i+1)
+		}
+	}
+	return out
+}
+
+func (l lineStarts) of(pos int) int {
+	i, found := slices.BinarySearch(l, pos)
+	if found {
+		return i + 1
+	}
+	return i
 }
 
 // source is one statement of a file.
 type source struct {
 	sql    string
-	pos    int
+	pos    int             // of sql in the file
 	tokens []sqltext.Token // without comments
 	marks  []string
 }
 
-func split(sql string) []source {
+// is reports whether s begins with these words.
+func (s source) is(words ...string) bool {
+	for i, w := range words {
+		if i >= len(s.tokens) || !s.tokens[i].Is(w) {
+			return false
+		}
+	}
+	return true
+}
+
+// split finds the statements of a text that begins at a place of the file.
+func split(sql string, at int) []source {
 	var out []source
 	var s source
-	for _, t := range append(sqltext.Lex(sql), sqltext.Token{Kind: sqltext.Other, Text: ";", Pos: len(sql)}) {
+	last := -1 // where the last statement ended
+	for _, t := range append(sqltext.Lex(sql), sqltext.Token{Kind: sqltext.Other, Text: ";", Pos: len(sql), End: len(sql)}) {
 		switch {
 		case t.Kind == sqltext.Comment:
-			if m, ok := strings.CutPrefix(strings.TrimSpace(t.Text), "firebreak:"); ok {
-				s.marks = append(s.marks, strings.TrimSpace(m))
+			m, ok := strings.CutPrefix(strings.TrimSpace(t.Text), "firebreak:")
+			if m = strings.TrimSpace(m); !ok {
+				continue
+			}
+			if len(s.tokens) == 0 && last >= 0 && !strings.Contains(sql[last:t.Pos], "\n") {
+				out[len(out)-1].marks = append(out[len(out)-1].marks, m)
+			} else {
+				s.marks = append(s.marks, m)
 			}
 		case !t.Is(";"):
 			if len(s.tokens) == 0 {
-				s.pos = t.Pos
+				s.pos = at + t.Pos
 			}
 			s.tokens = append(s.tokens, t)
-		case len(s.tokens) > 0:
-			s.sql = sql[s.pos:t.Pos]
+		case len(s.tokens) > 0 && (!s.isTrigger() || s.tokens[len(s.tokens)-1].Is("END") || t.Pos == len(sql)):
+			s.sql = sql[s.pos-at : t.Pos]
+			for i := range s.tokens {
+				s.tokens[i].Pos += at - s.pos
+				s.tokens[i].End += at - s.pos
+			}
 			out = append(out, s)
-			s = source{}
+			s, last = source{}, t.End
 		}
 	}
 	return out
 }
 
-// refusedWords are what a replicated table cannot have.
-var refusedWords = [...]string{"AUTOINCREMENT", "COLLATE", "REFERENCES", "UNIQUE", "GENERATED", "STRICT", "TEMP", "TEMPORARY", "VIRTUAL", "SELECT"}
+func (s source) isTrigger() bool {
+	return s.is("CREATE", "TRIGGER") || s.is("CREATE", "TEMP", "TRIGGER") || s.is("CREATE", "TEMPORARY", "TRIGGER")
+}
 
-func parseTable(c *conn, s source) (schema.Table, error) {
-	if len(s.tokens) < 3 || !s.tokens[0].Is("CREATE") || !s.tokens[1].Is("TABLE") {
-		return schema.Table{}, fmt.Errorf("%s: only CREATE TABLE is supported", firstWords(s.tokens))
-	}
-	for _, t := range s.tokens {
-		for _, w := range refusedWords {
-			if t.Kind == sqltext.Word && t.Is(w) {
-				return schema.Table{}, fmt.Errorf("%s is not supported", w)
-			}
+// fileParser reads one file. SQLite itself, in a database in memory, says
+// whether a statement is right; the tokens say what it does not tell.
+type fileParser struct {
+	c       *conn
+	lines   lineStarts
+	tables  []schema.Table
+	errs    []error
+	made    map[string]bool // indexes
+	dropped map[string]bool // indexes
+	locked  bool            // a statement of the file runs
+}
+
+// authorize keeps a statement of the file to making something.
+func (f *fileParser) authorize(op int, _, _, _ string) int {
+	switch op {
+	case opSelect, opAttach, opDetach, opPragma, opTransaction, opSavepoint:
+		if f.locked {
+			return sqlite3.SQLITE_DENY
 		}
 	}
-	before, err := tableNames(c)
-	if err != nil {
-		return schema.Table{}, err
-	}
-	if err := c.script(s.sql); err != nil {
-		return schema.Table{}, err
-	}
-	after, err := tableNames(c)
-	if err != nil {
-		return schema.Table{}, err
-	}
-	name := ""
-	for _, n := range after {
-		if !slices.Contains(before, n) {
-			name = n
+	return sqlite3.SQLITE_OK
+}
+
+// refuse notes why something at a place of the file cannot be.
+func (f *fileParser) refuse(pos int, table string, rule schema.Rule, do, why string, args ...any) {
+	f.errs = append(f.errs, &schema.Refusal{Rule: rule, Line: f.lines.of(pos), Table: table, Why: fmt.Sprintf(why, args...), Do: do})
+}
+
+func (f *fileParser) statement(s source) {
+	switch {
+	case s.is("CREATE", "TABLE"):
+		f.table(s)
+	case s.is("CREATE", "INDEX"), s.is("CREATE", "UNIQUE", "INDEX"):
+		f.index(s)
+	case s.is("DROP", "INDEX"):
+		f.dropIndex(s)
+	case s.is("CREATE", "VIEW"), s.is("CREATE", "TEMP", "VIEW"), s.is("CREATE", "TEMPORARY", "VIEW"):
+		f.refuse(s.pos, "", schema.RuleView, "put its SELECT into the query", "CREATE VIEW is not supported")
+	case s.isTrigger():
+		f.refuse(s.pos, "", schema.RuleTrigger, "write what it would do in the same transaction", "CREATE TRIGGER is not supported")
+	default:
+		do := "a schema file holds CREATE TABLE, CREATE INDEX and DROP INDEX IF EXISTS"
+		if s.is("INSERT") || s.is("REPLACE") || s.is("UPDATE") || s.is("DELETE") || s.is("WITH") {
+			do = "write rows through the API once the schema is loaded; " + do
 		}
+		f.refuse(s.pos, "", schema.RuleStatement, do, "%s is not allowed in a schema file", firstWords(s.tokens))
 	}
-	if name == "" {
-		return schema.Table{}, fmt.Errorf("table is there twice")
+	if len(s.marks) > 0 && !s.is("CREATE", "TABLE") {
+		f.refuse(s.pos, "", schema.RuleMark, "put it before a CREATE TABLE", "comment %q stands at no table", "firebreak: "+s.marks[0])
 	}
-	t := schema.Table{Name: strings.ToLower(name), Kind: record.Shared, Checks: checks(s)}
-	if err := readColumns(c, name, &t); err != nil {
-		return schema.Table{}, err
-	}
-	if err := mark(&t, s.marks); err != nil {
-		return schema.Table{}, fmt.Errorf("table %s: %w", t.Name, err)
-	}
-	if t.Kind != 0 {
-		t = t.WithIDs()
-	}
-	return t, checkTable(t)
 }
 
 func firstWords(ts []sqltext.Token) string {
 	var out []string
 	for _, t := range ts[:min(2, len(ts))] {
-		out = append(out, strings.ToUpper(t.Text))
-	}
-	return strings.Join(out, " ")
-}
-
-func tableNames(c *conn) ([]string, error) {
-	var out []string
-	err := c.rows(context.Background(), `SELECT name FROM sqlite_schema WHERE type = 'table'`, nil, func(r []record.Value) error {
-		out = append(out, r[0].Data)
-		return nil
-	})
-	return out, err
-}
-
-func readColumns(c *conn, name string, t *schema.Table) error {
-	type keyed struct {
-		schema.Column
-		place int64
-	}
-	var keys []keyed
-	err := c.rows(context.Background(), `SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_xinfo(?)`,
-		[]driver.Value{name}, func(r []record.Value) error {
-			col := schema.Column{Name: strings.ToLower(r[0].Data), Type: strings.ToUpper(r[1].Data), NotNull: r[2].Int != 0}
-			if d := r[3]; d.Type == record.Text {
-				var err error
-				if col.Default, col.Expr, err = parseDefault(c, d.Data); err != nil {
-					return fmt.Errorf("column %s: default %s: %w", col.Name, d.Data, err)
-				}
-			}
-			if pk := r[4].Int; pk > 0 {
-				col.NotNull = true
-				keys = append(keys, keyed{col, pk})
-				return nil
-			}
-			t.Columns = append(t.Columns, col)
-			return nil
-		})
-	slices.SortFunc(keys, func(a, b keyed) int { return int(a.place - b.place) })
-	for _, k := range keys {
-		t.Key = append(t.Key, k.Column)
-	}
-	return err
-}
-
-// parseDefault tells a constant from an expression.
-func parseDefault(c *conn, text string) (record.Value, string, error) {
-	var ts []sqltext.Token
-	for _, t := range sqltext.Lex(text) {
-		if t.Kind != sqltext.Comment {
-			ts = append(ts, t)
+		if t.Kind == sqltext.Word {
+			out = append(out, schema.Upper(t.Text))
 		}
 	}
-	last := ts[len(ts)-1]
-	signed := len(ts) == 2 && (ts[0].Is("-") || ts[0].Is("+")) && last.Kind == sqltext.Number
-	constant := len(ts) == 1 && (last.Kind == sqltext.Number || last.Kind == sqltext.String || last.Is("NULL") || last.Is("TRUE") || last.Is("FALSE"))
-	if !signed && !constant {
-		return record.Value{}, text, nil
+	if len(out) == 0 {
+		return fmt.Sprintf("%.40q", ts[0].Text)
 	}
-	v, err := c.row("SELECT " + text)
-	if err != nil {
-		return record.Value{}, "", err
-	}
-	return v[0], "", nil
+	return strings.Join(out[:min(len(out), 1+b2i(slices.Contains([]string{"CREATE", "DROP", "ALTER"}, out[0])))], " ")
 }
 
-// checks returns the expressions of the CHECK constraints, of columns and of
-// the table alike.
-func checks(s source) []string {
-	var out []string
-	depth := 0
-	for i := 0; i < len(s.tokens); i++ {
-		t := s.tokens[i]
-		switch {
-		case t.Is("("):
-			depth++
-		case t.Is(")"):
-			depth--
-		case depth == 1 && t.Is("CHECK") && i+1 < len(s.tokens) && s.tokens[i+1].Is("("):
-			from, d := s.tokens[i+1].End-s.pos, 0
-			for i++; i < len(s.tokens); i++ {
-				if s.tokens[i].Is("(") {
-					d++
-				} else if s.tokens[i].Is(")") {
-					d--
-				}
-				if d == 0 {
-					break
-				}
-			}
-			if i < len(s.tokens) {
-				out = append(out, strings.TrimSpace(s.sql[from:s.tokens[i].Pos-s.pos]))
-			}
-		}
+func b2i(b bool) int {
+	if b {
+		return 1
 	}
-	return out
+	return 0
 }
 
 // mark applies what the comments of a table say.
-func mark(t *schema.Table, marks []string) error {
-	if len(marks) > 1 {
-		return fmt.Errorf("has %d firebreak comments, one is allowed", len(marks))
+func (f *fileParser) mark(t *schema.Table, s source) {
+	bad := func(rule schema.Rule, do, why string, args ...any) { f.refuse(s.pos, t.Name, rule, do, why, args...) }
+	if len(s.marks) > 1 {
+		bad(schema.RuleMark, "keep one", "has %d firebreak comments", len(s.marks))
 	}
-	if len(marks) == 0 {
-		return nil
+	if len(s.marks) == 0 {
+		return
 	}
-	words := strings.Fields(strings.ReplaceAll(strings.ToLower(marks[0]), ",", " "))
+	words := strings.Fields(strings.ReplaceAll(schema.Lower(s.marks[0]), ",", " "))
 	switch {
 	case len(words) == 1 && words[0] == "local":
 		t.Kind = 0
 	case len(words) == 1 && words[0] == "shared":
 	case len(words) == 3 && words[0] == "owned" && words[1] == "by":
-		if len(t.Key) == 0 || t.Key[0].Name != words[2] {
-			return fmt.Errorf("owner column %s is not the first of the key", words[2])
+		if t.Kind = record.Owned; len(t.Key) == 0 || t.Key[0].Name != words[2] {
+			bad(schema.RuleOwner, fmt.Sprintf("write PRIMARY KEY (%s, …)", words[2]), "owner column %s is not the first of the key", words[2])
 		}
-		t.Kind = record.Owned
 	case len(words) >= 3 && words[0] == "ranked" && words[1] == "by":
 		t.Kind, t.RankBy = record.Ranked, words[2:]
 		if n := len(t.RankBy) - 1; t.RankBy[n] == "evicts" {
 			t.RankBy, t.Evicts = t.RankBy[:n], true
 		}
 	default:
-		return fmt.Errorf("comment %q is not understood", marks[0])
+		bad(schema.RuleMark, "write `owned by COLUMN`, `local`, or nothing for a shared table", "comment %q is not understood", "firebreak: "+s.marks[0])
 	}
-	return nil
 }

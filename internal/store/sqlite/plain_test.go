@@ -19,11 +19,11 @@ CREATE TABLE machines (
 	at TIMESTAMP, up BOOLEAN,
 	PRIMARY KEY (worker, id)
 );
-CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT, n INTEGER NOT NULL DEFAULT 7); -- shared
+CREATE TABLE notes (id TEXT NOT NULL PRIMARY KEY, body TEXT, n INTEGER NOT NULL DEFAULT 7); -- shared
 -- firebreak: ranked by epoch
-CREATE TABLE grants (id TEXT PRIMARY KEY, epoch INTEGER NOT NULL, owner BLOB);
+CREATE TABLE grants (id TEXT NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL, owner BLOB);
 -- firebreak: ranked by boot evicts
-CREATE TABLE evicted (worker TEXT PRIMARY KEY, boot INTEGER NOT NULL);
+CREATE TABLE evicted (worker TEXT NOT NULL PRIMARY KEY, boot INTEGER NOT NULL);
 -- firebreak: local
 CREATE TABLE scratch (id INTEGER PRIMARY KEY, v);
 `

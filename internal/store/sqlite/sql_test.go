@@ -142,7 +142,7 @@ func TestQueryEndsWithItsContext(t *testing.T) {
 
 // Every value, in columns whose declared types a driver likes to interpret.
 func TestValuesComeOutAsStored(t *testing.T) {
-	schema := `CREATE TABLE vals (id TEXT PRIMARY KEY, ts TIMESTAMP, b BOOLEAN, d DATE, x)`
+	schema := `CREATE TABLE vals (id TEXT NOT NULL PRIMARY KEY, ts TIMESTAMP, b BOOLEAN, d DATE, x)`
 	tables, err := sqlite.ParseSQL(schema)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 const (
 	maxNode    = 63
 	maxColumns = 200
+	maxName    = 128 // bytes of the name of a table, column or index
 	reserved   = "_fb_"
 )
 
@@ -51,49 +53,65 @@ const (
 	sideWidth
 )
 
+// checkTable returns why t cannot be stored.
 func checkTable(t schema.Table) error {
-	for _, n := range append(t.Names(), t.Name) {
-		l := strings.ToLower(n)
-		switch {
-		case n == "" || n != l:
-			return fmt.Errorf("table %s: name %q is not in lower case", t.Name, n)
-		case strings.HasPrefix(l, reserved) || strings.HasPrefix(l, "sqlite_"):
-			return fmt.Errorf("table %s: name %q is reserved", t.Name, n)
+	var errs []error
+	for _, r := range tableFaults(t, false) {
+		errs = append(errs, r)
+	}
+	return errors.Join(errs...)
+}
+
+// reservedName reports whether a schema file may not give a name: the engine's,
+// SQLite's, and those of the tables that only the API writes.
+func reservedName(name string) bool {
+	return strings.HasPrefix(name, reserved) || strings.HasPrefix(name, "sqlite_") || strings.HasPrefix(name, apiPrefix)
+}
+
+// apiPrefix begins the names of tables that SQL reads and only the API writes.
+const apiPrefix = "fleet_"
+
+const nameAdvice = "choose a name that does not begin with _fb_, fleet_ or sqlite_"
+
+// tableFaults says what t cannot have. That of a file may not take the names
+// that the API's tables have.
+func tableFaults(t schema.Table, ofFile bool) (out []*schema.Refusal) {
+	bad := func(is bool, rule schema.Rule, do, why string, args ...any) {
+		if is {
+			out = append(out, &schema.Refusal{Rule: rule, Table: t.Name, Why: fmt.Sprintf(why, args...), Do: do})
 		}
 	}
-	switch {
-	case len(t.Key) == 0:
-		return fmt.Errorf("table %s: has no primary key", t.Name)
-	case t.Width() > maxColumns:
-		return fmt.Errorf("table %s: %d columns are over the cap of %d", t.Name, t.Width(), maxColumns)
-	case t.Kind > record.Ranked:
-		return fmt.Errorf("table %s: unknown %v", t.Name, t.Kind)
-	case t.Kind != 0 && t.ID == 0:
-		return fmt.Errorf("table %s: has no id", t.Name)
-	case t.Kind == record.Owned && affinityOf(t.Key[0].Type) != affinityText:
-		return fmt.Errorf("table %s: owner column %s is not TEXT", t.Name, t.Key[0].Name)
-	case t.Kind == record.Ranked && len(t.RankBy) == 0:
-		return fmt.Errorf("table %s: ranked by nothing", t.Name)
-	case t.Evicts && (t.Kind != record.Ranked || t.Index("boot") < len(t.Key)):
-		return fmt.Errorf("table %s: a table that evicts is ranked, its key begins with the node, and it has a column boot", t.Name)
+	names := append(t.Shown(), t.Name)
+	for _, x := range t.Indexes {
+		names = append(names, x.Name)
 	}
+	for i, n := range names {
+		isTable := i >= len(t.Shown())
+		bad(n == "" || n != schema.Lower(n), schema.RuleName, "", "name %q is empty or not in lower case", n)
+		bad(strings.HasPrefix(n, reserved) || strings.HasPrefix(n, "sqlite_") || ofFile && isTable && reservedName(n), schema.RuleName, nameAdvice, "name %q is reserved", n)
+		bad(len(n) > maxName, schema.RuleName, "", "name %.20q… of %d bytes is over the limit of %d", n, len(n), maxName)
+	}
+	bad(len(t.Key) == 0, schema.RuleNoKey, "write PRIMARY KEY", "has no primary key")
+	bad(len(t.Shown()) > maxColumns, schema.RuleColumns, "put what is rarely asked for into one JSON column", "%d columns are over the cap of %d", len(t.Shown()), maxColumns)
+	bad(t.Kind > record.Ranked, schema.RuleMark, "", "unknown %v", t.Kind)
+	bad(t.Kind != 0 && t.ID == 0, schema.RuleMark, "", "has no id")
+	bad(t.Kind == record.Owned && len(t.Key) > 0 && affinityIn(t, t.Key[0].Type) != affinityText, schema.RuleOwner, "it holds names of nodes: make it TEXT", "owner column is not TEXT")
+	bad(t.Kind == record.Ranked && len(t.RankBy) == 0, schema.RuleRank, "", "ranked by nothing")
+	bad(t.Evicts && (t.Kind != record.Ranked || t.Index("boot") < len(t.Key)), schema.RuleRank, "", "a table that evicts is ranked, its key begins with the node, and it has a column boot")
 	for _, k := range t.Key {
-		if affinityOf(k.Type) == affinityReal {
-			return fmt.Errorf("table %s: key column %s is REAL: 1 and 1.0 would be one key", t.Name, k.Name)
-		}
+		bad(affinityIn(t, k.Type) == affinityReal, schema.RuleRealKey, "make it INTEGER or TEXT", "key column %s is REAL: 1 and 1.0 would be one key", k.Name)
 	}
 	for _, n := range t.RankBy {
-		if i := t.Index(n); i < 0 || i >= len(t.Key) && !t.Columns[i-len(t.Key)].NotNull {
-			return fmt.Errorf("table %s: rank column %s is missing or may be NULL", t.Name, n)
-		}
+		i := t.Index(n)
+		bad(i < 0 || i >= len(t.Key) && !t.Columns[i-len(t.Key)].NotNull, schema.RuleRank, "", "rank column %s is missing or may be NULL", n)
 	}
-	return nil
+	return out
 }
 
 func newTable(s schema.Table) *table {
 	t := &table{Table: s, side: schema.Quote("_fb_rows_" + s.Name), columns: columnsOf(s), bootAt: s.Index("boot")}
 	for _, k := range s.Key {
-		t.keys = append(t.keys, affinityOf(k.Type))
+		t.keys = append(t.keys, affinityIn(s, k.Type))
 	}
 	for _, n := range s.RankBy {
 		t.rankAt = append(t.rankAt, s.Index(n))
@@ -151,6 +169,9 @@ func (t *table) ddl() []string {
 	for i, k := range t.Key {
 		keys[i] = schema.Quote(k.Name)
 		keyDefs[i] = keys[i] + " " + k.Type + " NOT NULL"
+		if t.Strict && k.Type == "ANY" {
+			keyDefs[i] = keys[i] + " NOT NULL" // any other table would make numbers of texts
+		}
 	}
 	out := []string{fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s (%s, _fb_w INTEGER NOT NULL, _fb_v INTEGER NOT NULL,
 		_fb_wall INTEGER NOT NULL, _fb_ord BLOB, _fb_del INTEGER NOT NULL, _fb_hash BLOB NOT NULL, _fb_more BLOB,

@@ -45,7 +45,7 @@ func Tables() []schema.Table {
 	}
 	any := schema.Column{Name: "val", Type: "BLOB"}
 	tables := []schema.Table{
-		{Name: "things", Kind: record.Owned, Key: []schema.Column{text("owner"), text("id")}, Columns: []schema.Column{any, num("n", 7)}, Checks: []string{"n < 1000"}},
+		{Name: "things", Kind: record.Owned, Key: []schema.Column{text("owner"), text("id")}, Columns: []schema.Column{any, num("n", 7)}, Checks: schema.Checks("n < 1000")},
 		{Name: "notes", Kind: record.Shared, Key: []schema.Column{text("id")}, Columns: []schema.Column{any}},
 		{Name: "marks", Kind: record.Ranked, Key: []schema.Column{text("id")}, Columns: []schema.Column{num("num", 0), any}, RankBy: []string{"num"}},
 		{Name: "gone", Kind: record.Ranked, Key: []schema.Column{text("node")}, Columns: []schema.Column{num("boot", 0)}, RankBy: []string{"boot"}, Evicts: true},
