@@ -19,6 +19,7 @@ type guard struct {
 	active bool
 	denied string // what the last statement was refused for
 	tables func(name string) bool
+	note   func(op int, a, b string) // told what a statement asks for, in lower case; nil tells nobody
 }
 
 // The codes of the authorizer that the driver does not name. Source:
@@ -57,7 +58,11 @@ func (g *guard) authorize(op int, a, b, _ string) int {
 	if !g.active {
 		return sqlite3.SQLITE_OK
 	}
-	if what := g.judge(op, strings.ToLower(a), strings.ToLower(b)); what != "" {
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	if g.note != nil {
+		g.note(op, a, b)
+	}
+	if what := g.judge(op, a, b); what != "" {
 		if g.denied == "" {
 			g.denied = what
 		}
@@ -104,9 +109,22 @@ func (g *guard) judge(op int, a, b string) string {
 	return "changing the schema"
 }
 
-// prepareUser prepares a statement of a user, whose first keyword must be one
-// of allowed.
+// prepareUser prepares a statement of a user with so many values, whose first
+// keyword must be one of allowed.
 func (c *conn) prepareUser(sql string, args int, allowed ...string) (*sqlite3.SQLiteStmt, error) {
+	p, err := c.prepareAny(sql, allowed...)
+	if err != nil {
+		return nil, err
+	}
+	if want := p.NumInput(); want != args {
+		_ = p.Close()
+		return nil, fmt.Errorf("statement has %d parameters, %d values are given", want, args)
+	}
+	return p, nil
+}
+
+// prepareAny is prepareUser for any number of values.
+func (c *conn) prepareAny(sql string, allowed ...string) (*sqlite3.SQLiteStmt, error) {
 	stmt, keyword, err := sqltext.Single(sql)
 	if err != nil {
 		return nil, err
@@ -124,10 +142,5 @@ func (c *conn) prepareUser(sql string, args int, allowed ...string) (*sqlite3.SQ
 		}
 		return nil, err
 	}
-	p := s.(*sqlite3.SQLiteStmt)
-	if want := p.NumInput(); want != args {
-		_ = p.Close()
-		return nil, fmt.Errorf("statement has %d parameters, %d values are given", want, args)
-	}
-	return p, nil
+	return s.(*sqlite3.SQLiteStmt), nil
 }

@@ -1,0 +1,91 @@
+package live
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// Sweep does at once what the engine does every few seconds.
+func Sweep(e *Engine) { e.sweep() }
+
+// Looks returns how often a result was looked at.
+func Looks(e *Engine) float64 {
+	return testutil.ToFloat64(e.metrics.looks.WithLabelValues("query")) + testutil.ToFloat64(e.metrics.looks.WithLabelValues("rows"))
+}
+
+// Mutant breaks the plans of an engine in a way that somebody might.
+type Mutant int
+
+// The mutants.
+const (
+	FromOnly     Mutant = iota + 1 // tables of subqueries are not watched
+	ChangedRows                    // aggregates and groups over the changed rows only
+	FirstTable                     // of a join only the first table is watched
+	AnyCondition                   // one side of an OR is taken for a condition of all rows
+)
+
+// Break sets a mutant.
+func Break(e *Engine, m Mutant) {
+	e.mutate = func(p *plan, sh shape) {
+		switch m {
+		case FromOnly:
+			p.tables = nil
+			for _, src := range sh.from {
+				p.tables = append(p.tables, src.name)
+			}
+		case FirstTable:
+			p.tables = p.tables[:1]
+		case ChangedRows:
+			if len(sh.from) == 1 && (sh.grouped || sh.aggregate) && len(p.tables) == 1 {
+				key := map[string][]string{"m": {"id"}, "a": {"name", "zone"}}[p.tables[0]]
+				head := p.sql[:strings.Index(p.sql, " FROM ")] + " FROM " + sh.sources + " WHERE "
+				p.point = &point{table: p.tables[0], head: head, key: key, literal: len(p.args)}
+			}
+		case AnyCondition:
+			if p.point != nil && contains(sh.where, "OR") {
+				sh.where = split(sh.where, "OR")[0]
+				p.point.match = findMatch(sh, tableOf(p.point.table), p.args)
+			}
+		}
+	}
+}
+
+// Quiet waits until the engine has told all that was committed before.
+func Quiet(ctx context.Context, e *Engine) error {
+	snap, err := e.cfg.DB.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	want := snap.Position().Sequence
+	if err := snap.Close(); err != nil {
+		return err
+	}
+	for tick := time.NewTicker(time.Millisecond); ; {
+		if e.reached().Sequence >= want && !e.running() {
+			tick.Stop()
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (e *Engine) running() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, w := range e.byID {
+		w.mu.Lock()
+		busy := w.running
+		w.mu.Unlock()
+		if busy {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,291 @@
+package live
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/firebreak-dev/firebreak/internal/store"
+)
+
+// journal keeps watches over restarts: what each has told, and the rows it
+// knows. A change is in it before anybody hears of it.
+//
+// Nothing is fsynced: it survives the end of the process, and after a restart
+// of the machine that was not orderly it is thrown away, since it may lack
+// changes that clients have seen. They are then told that their watch is
+// unknown, and begin anew.
+type journal struct {
+	db   *bolt.DB
+	keep uint64 // changes kept of one watch
+}
+
+// definition is what makes a watch: kept as JSON.
+type definition struct {
+	SQL  string `json:"sql"`
+	Args []byte `json:"args"` // canonical values
+}
+
+// progress is how far a watch is.
+type progress struct {
+	last uint64 // change id
+	row  uint64 // row id
+	from uint64 // oldest change that is kept
+}
+
+var (
+	bucketMeta    = []byte("meta")
+	bucketWatches = []byte("watches")
+	bucketRows    = []byte("rows")
+	bucketLog     = []byte("log")
+	keyPosition   = []byte("position")
+	keyMachine    = []byte("machine") // its start, and "clean" after an orderly end
+	keyDefinition = []byte("definition")
+	keyProgress   = []byte("progress")
+)
+
+// machineStart names the start of this machine: after a power cut it is
+// another.
+func machineStart() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "unknown" // as good as a restart each time: see openJournal
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// openJournal opens the file, or begins it anew if it is damaged or may lack
+// what clients have seen. OnLine says whether the store still knows a position.
+func openJournal(path string, keep uint64, onLine func(store.Position) bool) (*journal, string, error) {
+	j := &journal{keep: keep}
+	anew := ""
+	if err := j.open(path); err != nil {
+		anew = "it is damaged: " + err.Error()
+	} else if anew, err = j.check(onLine); err != nil {
+		anew = "it is damaged: " + err.Error()
+	}
+	if anew == "" {
+		return j, "", j.mark(machineStart())
+	}
+	if j.db != nil {
+		if err := j.db.Close(); err != nil {
+			return nil, "", fmt.Errorf("watch journal: %w", err)
+		}
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, "", fmt.Errorf("watch journal: %w", err)
+	}
+	if err := j.open(path); err != nil {
+		return nil, "", fmt.Errorf("watch journal: %w", err)
+	}
+	return j, anew, j.mark(machineStart())
+}
+
+func (j *journal) open(path string) (err error) {
+	j.db, err = bolt.Open(path, 0o600, &bolt.Options{
+		NoSync: true, NoGrowSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType, Timeout: time.Second,
+	})
+	if err != nil {
+		return err
+	}
+	return j.db.Update(func(tx *bolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists(bucketMeta)
+		if err == nil {
+			_, err = tx.CreateBucketIfNotExists(bucketWatches)
+		}
+		return err
+	})
+}
+
+// check says why the journal cannot be continued.
+func (j *journal) check(onLine func(store.Position) bool) (anew string, err error) {
+	err = j.db.View(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		at, machine := meta.Get(keyPosition), string(meta.Get(keyMachine))
+		switch {
+		case at == nil:
+			return nil // nothing was ever told
+		case machine != "clean" && (machine != machineStart() || machine == "unknown"):
+			anew = "the machine ended without an orderly stop"
+		default:
+			var p store.Position
+			if err := json.Unmarshal(at, &p); err != nil {
+				return err
+			}
+			if !onLine(p) {
+				anew = "the database has another history"
+			}
+		}
+		return nil
+	})
+	return anew, err
+}
+
+func (j *journal) mark(machine string) error {
+	return j.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyMachine, []byte(machine)) })
+}
+
+// close ends the journal in order: only then may another start of the machine
+// go on with it.
+func (j *journal) close() error {
+	return errors.Join(j.mark("clean"), j.db.Sync(), j.db.Close())
+}
+
+// list calls fn for every watch.
+func (j *journal) list(fn func(uuid.UUID, definition, progress) error) error {
+	return j.db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketWatches).ForEachBucket(func(k []byte) error {
+			id, err := uuid.FromBytes(k)
+			if err != nil {
+				return err
+			}
+			b := tx.Bucket(bucketWatches).Bucket(k)
+			var d definition
+			if err := json.Unmarshal(b.Get(keyDefinition), &d); err != nil {
+				return err
+			}
+			return fn(id, d, readProgress(b.Get(keyProgress)))
+		})
+	})
+}
+
+func readProgress(b []byte) progress {
+	if len(b) != 24 {
+		return progress{from: 1}
+	}
+	return progress{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:])}
+}
+
+func (p progress) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, p.last)
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, p.row), p.from)
+}
+
+// define writes a watch's definition.
+func (j *journal) define(id uuid.UUID, d definition) error {
+	text, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	return j.db.Update(func(tx *bolt.Tx) error {
+		b, err := tx.Bucket(bucketWatches).CreateBucketIfNotExists(id[:])
+		if err != nil {
+			return err
+		}
+		for _, name := range [][]byte{bucketRows, bucketLog} {
+			if _, err := b.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return b.Put(keyDefinition, text)
+	})
+}
+
+// step is what one look at a watch's result brought.
+type step struct {
+	changes  []Change
+	identity []string // of each change's row
+	progress progress // after it
+	position store.Position
+	initial  map[string]*Row // the rows of a watch's first look, which are no changes
+	bytes    int             // by how much the rows grew
+}
+
+// write keeps a step. The progress comes back with what was forgotten.
+func (j *journal) write(id uuid.UUID, s step) (progress, error) {
+	p := s.progress
+	if p.from == 0 {
+		p.from = 1
+	}
+	err := j.db.Update(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketWatches).Bucket(id[:])
+		if b == nil {
+			return fmt.Errorf("watch %v is not in the journal", id)
+		}
+		rows, log := b.Bucket(bucketRows), b.Bucket(bucketLog)
+		for identity, r := range s.initial {
+			if err := rows.Put([]byte(identity), appendRow(nil, *r)); err != nil {
+				return err
+			}
+		}
+		for i, c := range s.changes {
+			if err := writeChange(rows, log, s.identity[i], c); err != nil {
+				return err
+			}
+		}
+		for ; p.last >= p.from+j.keep; p.from++ {
+			if err := log.Delete(binary.BigEndian.AppendUint64(nil, p.from)); err != nil {
+				return err
+			}
+		}
+		at, err := json.Marshal(s.position)
+		if err != nil {
+			return err
+		}
+		return errors.Join(b.Put(keyProgress, p.append(nil)), tx.Bucket(bucketMeta).Put(keyPosition, at))
+	})
+	if err != nil {
+		return p, fmt.Errorf("watch journal: %w", err)
+	}
+	return p, nil
+}
+
+func writeChange(rows, log *bolt.Bucket, identity string, c Change) error {
+	if err := log.Put(binary.BigEndian.AppendUint64(nil, c.ID), appendChange(nil, c)); err != nil {
+		return err
+	}
+	if c.Kind == Delete {
+		return rows.Delete([]byte(identity))
+	}
+	return rows.Put([]byte(identity), appendRow(nil, c.Row))
+}
+
+// rows reads what a watch knows.
+func (j *journal) rows(id uuid.UUID) (map[string]*Row, error) {
+	out := map[string]*Row{}
+	err := j.db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketWatches).Bucket(id[:]).Bucket(bucketRows).ForEach(func(k, v []byte) error {
+			r, err := readRow(v)
+			out[string(k)] = &r
+			return err
+		})
+	})
+	return out, err
+}
+
+// read returns up to limit changes after one.
+func (j *journal) read(id uuid.UUID, after uint64, limit int) ([]Change, error) {
+	var out []Change
+	err := j.db.View(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketWatches).Bucket(id[:])
+		if b == nil {
+			return ErrUnknown
+		}
+		c := b.Bucket(bucketLog).Cursor()
+		for k, v := c.Seek(binary.BigEndian.AppendUint64(nil, after+1)); k != nil && len(out) < limit; k, v = c.Next() {
+			change, err := readChange(binary.BigEndian.Uint64(k), v)
+			if err != nil {
+				return err
+			}
+			out = append(out, change)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// drop forgets a watch.
+func (j *journal) drop(id uuid.UUID) error {
+	err := j.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketWatches).DeleteBucket(id[:]) })
+	if err != nil {
+		return fmt.Errorf("watch journal: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,244 @@
+package live
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store"
+)
+
+// Watch is a query whose result is followed: one for all who ask the same
+// query with the same parameters. It rests while nobody reads it; what
+// happened meanwhile becomes changes when somebody comes back.
+type Watch struct {
+	e    *Engine
+	id   uuid.UUID
+	hash string
+	sql  string
+	args []record.Value
+
+	mu       sync.Mutex
+	readers  int
+	resting  bool // not followed; rows are in the journal
+	ready    bool // the first look since it was woken is done
+	fresh    bool // it never told anything
+	err      error
+	used     time.Time // when the last reader left
+	plan     *plan
+	rows     map[string]*Row // by identity; written by publish alone, which one evaluator calls
+	bytes    int             // of rows
+	progress progress
+	recent   []Change // the last ones; never written to again
+	size     int      // their bytes
+	more     chan struct{}
+	dirty    map[record.Key]struct{}
+	all      bool // the whole query must be looked at
+	running  bool // an evaluator has it, or it waits for one
+	earliest time.Time
+}
+
+// ID returns the watch's id, which survives restarts.
+func (w *Watch) ID() uuid.UUID { return w.id }
+
+// Hash returns 16 hex digits of the query and its parameters.
+func (w *Watch) Hash() string { return w.hash }
+
+// Columns returns what the query selects.
+func (w *Watch) Columns() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.plan.columns
+}
+
+// Snapshot waits for the watch's first look at its result, and returns the
+// rows, by id, and the change that they include.
+func (w *Watch) Snapshot(ctx context.Context) ([]Row, uint64, error) {
+	if err := w.wait(ctx, func() bool { return w.ready }); err != nil {
+		return nil, 0, err
+	}
+	w.mu.Lock()
+	rows := make([]Row, 0, len(w.rows))
+	for _, r := range w.rows {
+		rows = append(rows, *r)
+	}
+	last := w.progress.last
+	w.mu.Unlock()
+	slices.SortFunc(rows, func(a, b Row) int { return cmp.Compare(a.ID, b.ID) })
+	return rows, last, nil
+}
+
+// wait returns once cond, which is called with w.mu held, is true.
+func (w *Watch) wait(ctx context.Context, cond func() bool) error {
+	for {
+		w.mu.Lock()
+		done, err, more := cond(), w.err, w.more
+		w.mu.Unlock()
+		switch {
+		case err != nil:
+			return err
+		case done:
+			return nil
+		}
+		select {
+		case <-more:
+		case <-w.e.stopped:
+			return ErrStopping
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Next waits for changes after one, and returns some of them, in order.
+// ErrFuture says that there is no such change, ErrBehind that what followed it
+// is no longer kept.
+func (w *Watch) Next(ctx context.Context, after uint64) ([]Change, error) {
+	if err := w.wait(ctx, func() bool { return w.ready && after != w.progress.last }); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	p, recent := w.progress, w.recent
+	w.mu.Unlock()
+	switch {
+	case after > p.last:
+		return nil, fmt.Errorf("%w: %d is after %d, the last", ErrFuture, after, p.last)
+	case after+1 < p.from:
+		return nil, fmt.Errorf("%w: %d is before %d, the oldest", ErrBehind, after+1, p.from)
+	case len(recent) > 0 && after+1 >= recent[0].ID:
+		return recent[after+1-recent[0].ID:], nil
+	}
+	out, err := w.e.journal.read(w.id, after, maxRead)
+	if err == nil && (len(out) == 0 || out[0].ID != after+1) {
+		err = fmt.Errorf("%w: %d", ErrBehind, after+1)
+	}
+	return out, err
+}
+
+// Check reports at once whether Next could go on after a change.
+func (w *Watch) Check(ctx context.Context, after uint64) error {
+	if err := w.wait(ctx, func() bool { return w.ready }); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case after > w.progress.last:
+		return fmt.Errorf("%w: %d is after %d, the last", ErrFuture, after, w.progress.last)
+	case after+1 < w.progress.from:
+		return fmt.Errorf("%w: %d is before %d, the oldest", ErrBehind, after+1, w.progress.from)
+	}
+	return nil
+}
+
+// Release ends one reader's use.
+func (w *Watch) Release() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.readers--
+	w.used = w.e.cfg.Now()
+}
+
+// mark notes that something changed: a key, or with none the whole query.
+func (w *Watch) mark(key record.Key, whole bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.resting || w.err != nil {
+		return
+	}
+	if whole || w.plan.point == nil || len(w.dirty) >= maxDirty {
+		w.all, w.dirty = true, nil
+	} else if !w.all {
+		if w.dirty == nil {
+			w.dirty = map[record.Key]struct{}{}
+		}
+		w.dirty[key] = struct{}{}
+	}
+	w.schedule()
+}
+
+// schedule hands the watch to an evaluator, now or when its turn comes. Called
+// with w.mu held.
+func (w *Watch) schedule() {
+	if w.running {
+		return
+	}
+	w.running = true
+	if d := w.earliest.Sub(w.e.cfg.Now()); d > 0 {
+		time.AfterFunc(d, func() { w.e.enqueue(w) })
+		return
+	}
+	w.e.enqueue(w)
+}
+
+// look brings the watch up to date. Only one evaluator has it at a time.
+func (w *Watch) look(ctx context.Context) {
+	w.mu.Lock()
+	keys, all := w.dirty, w.all
+	w.dirty, w.all = nil, false
+	w.mu.Unlock()
+	start := time.Now()
+	err := w.evaluate(ctx, keys, all)
+	cost := time.Since(start)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running = false
+	if err != nil && w.err == nil {
+		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
+			err = ErrStopping
+		}
+		w.fail(err)
+		return
+	}
+	if all && w.plan.point == nil {
+		// A query may take a tenth of one processor, and no more.
+		w.earliest = w.e.cfg.Now().Add(min(9*cost, maxPause))
+	}
+	if w.all || len(w.dirty) > 0 {
+		w.schedule()
+	}
+}
+
+// fail ends the watch for all its readers. Called with w.mu held.
+func (w *Watch) fail(err error) {
+	w.err = err
+	close(w.more)
+	w.more = make(chan struct{})
+}
+
+// publish makes a step that is in the journal visible.
+func (w *Watch) publish(s step) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for identity, r := range s.initial {
+		w.rows[identity] = r
+	}
+	for i, c := range s.changes {
+		if c.Kind == Delete {
+			delete(w.rows, s.identity[i])
+		} else {
+			w.rows[s.identity[i]] = &Row{c.Row.ID, c.Row.Cells}
+		}
+	}
+	w.bytes += s.bytes
+	w.progress, w.ready, w.fresh = s.progress, true, false
+	w.recent = append(w.recent, s.changes...)
+	for _, c := range s.changes {
+		w.size += c.size()
+	}
+	drop := 0
+	for drop < len(w.recent) && (len(w.recent)-drop > maxRecent || w.size > maxRecentSize) {
+		w.size -= w.recent[drop].size()
+		drop++
+	}
+	w.recent = w.recent[drop:]
+	close(w.more)
+	w.more = make(chan struct{})
+}

@@ -1,0 +1,78 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// Description is what SQLite says of a read without running it.
+type Description struct {
+	Columns    []string
+	Parameters int
+	Tables     []string // real tables that are read, anywhere in it and in its views; in lower case, sorted
+	Functions  []string // that it calls, in lower case, sorted
+}
+
+// Describe prepares one SELECT as Query would, and tells what it reads.
+func (db *DB) Describe(ctx context.Context, sql string) (Description, error) {
+	var d Description
+	err := db.users.with(ctx, func(c *conn) error {
+		reads, functions := map[string]bool{}, map[string]bool{}
+		c.guard.note = func(op int, a, b string) {
+			switch op {
+			case opRead:
+				reads[a] = true
+			case opFunction:
+				functions[b] = true
+			}
+		}
+		s, err := c.prepareAny(sql, "SELECT", "WITH", "VALUES")
+		c.guard.note = nil
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		if !s.Readonly() {
+			return errors.New("statement writes, and this is a read")
+		}
+		d.Parameters = s.NumInput()
+		d.Functions = slices.Sorted(maps.Keys(functions))
+		if d.Columns, err = resultColumns(ctx, s); err != nil {
+			return err
+		}
+		for _, name := range slices.Sorted(maps.Keys(reads)) {
+			r, err := c.row("SELECT type FROM sqlite_schema WHERE lower(name) = ?", name)
+			if err != nil {
+				return err
+			}
+			if r != nil && r[0].Data == "table" || strings.HasPrefix(name, "sqlite_") || strings.HasPrefix(name, "pragma_") {
+				d.Tables = append(d.Tables, name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Description{}, fmt.Errorf("query: %w", err)
+	}
+	return d, nil
+}
+
+// resultColumns runs nothing: a statement's first step is its first row's.
+func resultColumns(ctx context.Context, s *sqlite3.SQLiteStmt) ([]string, error) {
+	args := make([]driver.NamedValue, s.NumInput())
+	for i := range args {
+		args[i].Ordinal = i + 1
+	}
+	r, err := s.QueryContext(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	return r.Columns(), r.Close()
+}
