@@ -16,11 +16,7 @@ import (
 
 func TestProcessesAreCheckedAsOneProcessIsAndADeadOneIsNamed(t *testing.T) {
 	t.Parallel()
-	binary := filepath.Join(t.TempDir(), "firebreak")
-	script := fmt.Sprintf("#!/bin/sh\n%s=1 exec %s \"$@\"\n", asNode, os.Args[0])
-	if err := os.WriteFile(binary, []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	binary := nodeBinary(t)
 	for _, c := range []struct {
 		name string
 		kill bool

@@ -44,6 +44,9 @@ type Host interface {
 	Stop(id fleet.MachineID)
 	SetFailing(id fleet.MachineID, failing bool)
 	Running() []fleet.MachineID
+	// Told and ToldAll say that the node has acknowledged what machines are now.
+	Told(ids ...fleet.MachineID)
+	ToldAll()
 }
 
 // Bounds.

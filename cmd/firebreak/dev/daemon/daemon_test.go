@@ -147,11 +147,23 @@ func (ms machines) SetFailing(id fleet.MachineID, failing bool) {
 	}
 }
 
+func (machines) Told(...fleet.MachineID) {}
+func (machines) ToldAll()                {}
+
 func (ms machines) Running() []fleet.MachineID { return slices.Collect(maps.Keys(ms)) }
 
 func (ms machines) sorted() []truth.Machine {
 	return slices.SortedFunc(maps.Values(ms), truth.Machine.Compare)
 }
+
+// witness also remembers for which machines its node has answered.
+type witness struct {
+	machines
+	told []fleet.MachineID
+}
+
+func (w *witness) Told(ids ...fleet.MachineID) { w.told = append(w.told, ids...) }
+func (w *witness) ToldAll()                    { w.told = append(w.told, "all") }
 
 func newDaemon(n *node, model *truth.Model) *daemon.Daemon {
 	return daemon.New(daemon.Config{
@@ -260,12 +272,12 @@ func TestChangesOfOneMachineKeepTheirOrderAndOthersTravelTogether(t *testing.T) 
 
 func TestAMachineRunsFromBeforeItsNodeHearsOfItUntilAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, host := newNode(), machines{}
+		n, host := newNode(), &witness{machines: machines{}}
 		var during []string // what ran while the node was called
 		var down error
 		n.fail = func() (before, after error) {
 			ran := "-"
-			for id := range host {
+			for id := range host.machines {
 				ran = string(id)
 			}
 			during = append(during, ran)
@@ -287,8 +299,8 @@ func TestAMachineRunsFromBeforeItsNodeHearsOfItUntilAfter(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if diff := cmp.Diff([]string{"-", "a", "a"}, during); diff != "" || len(host) > 0 {
-			t.Errorf("%v runs in the end; (-want +ran):\n%s", host, diff)
+		if diff := cmp.Diff([]string{"-", "a", "a"}, during); diff != "" || len(host.machines) > 0 {
+			t.Errorf("%v runs in the end; (-want +ran):\n%s", host.machines, diff)
 		}
 		for _, c := range []daemon.Change{{ID: "b", App: "web"}, {ID: "b", Gone: true}} {
 			down = errors.New("node is down")
@@ -297,9 +309,12 @@ func TestAMachineRunsFromBeforeItsNodeHearsOfItUntilAfter(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			if _, runs := host["b"]; runs == c.Gone {
+			if _, runs := host.machines["b"]; runs == c.Gone {
 				t.Errorf("with its node down: gone %v, runs %v", c.Gone, runs)
 			}
+		}
+		if diff := cmp.Diff([]fleet.MachineID{"all", "a", "a"}, host.told); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
 		}
 		stop()
 	})

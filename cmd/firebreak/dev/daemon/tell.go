@@ -89,6 +89,7 @@ func (d *Daemon) publish(ctx context.Context, steps []step) error {
 	now = time.Now()
 	for _, s := range steps {
 		d.cfg.Tracker.Acked(s.write, now)
+		d.cfg.Host.Told(s.ID)
 	}
 	return nil
 }
@@ -103,6 +104,9 @@ func (d *Daemon) setHealth(ctx context.Context, steps []step) error {
 	}
 	if _, err := d.cfg.Client.SetHealth(ctx, req); err != nil {
 		return fmt.Errorf("set health: %w", err)
+	}
+	for _, s := range steps {
+		d.cfg.Host.Told(s.ID)
 	}
 	return nil
 }
@@ -125,6 +129,9 @@ func (d *Daemon) withdraw(ctx context.Context, steps []step, why regionv1.EndWhy
 	if len(answer.Unknown) > 0 {
 		return fmt.Errorf("withdraw: %w: %d, the first is %q", errUnknown, len(answer.Unknown), answer.Unknown[0])
 	}
+	for _, s := range steps {
+		d.cfg.Host.Told(s.ID)
+	}
 	return nil
 }
 
@@ -132,13 +139,22 @@ func (d *Daemon) withdraw(ctx context.Context, steps []step, why regionv1.EndWhy
 // any shrinking.
 func (d *Daemon) reconcile(ctx context.Context, list []listed) error {
 	running := d.startAll(list)
-	defer d.stopOthers(list)
+	err := d.sendList(ctx, list, running)
+	d.stopOthers(list)
+	if err != nil {
+		return fmt.Errorf("reconcile: %w", err)
+	}
+	d.cfg.Host.ToldAll()
+	return nil
+}
+
+func (d *Daemon) sendList(ctx context.Context, list []listed, running []netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	d.told.Add(int64(len(list)))
 	stream, err := d.cfg.Client.Reconcile(ctx)
 	if err != nil {
-		return fmt.Errorf("reconcile: %w", err)
+		return err
 	}
 	options := &regionv1.ReconcileRequest{Part: &regionv1.ReconcileRequest_Options{Options: &regionv1.ReconcileOptions{AllowShrink: true}}}
 	if err = stream.Send(options); err == nil {
@@ -150,10 +166,8 @@ func (d *Daemon) reconcile(ctx context.Context, list []listed) error {
 			}
 		}
 	}
-	if _, err := stream.CloseAndRecv(); err != nil {
-		return fmt.Errorf("reconcile: %w", err)
-	}
-	return nil
+	_, err = stream.CloseAndRecv()
+	return err
 }
 
 // startAll runs what is in the list, and returns where each of it answers.

@@ -2,6 +2,7 @@ package edge_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -141,8 +142,11 @@ func TestRequestsGoToMachinesOfTheirAppNearOnesFirst(t *testing.T) {
 func TestAnEdgeTriesAnotherMachineWhereNothingAnswersOrItHasStopped(t *testing.T) {
 	w := newWorld(t)
 	w.show(ams, "dead", "web", "127.127.0.1", 1) // nothing listens there
-	w.start(ams, "stopped", "web")
-	w.hosts[ams].Stop("stopped")
+	for i := range 10 {                          // more than may stay silent
+		id := fmt.Sprintf("stopped-%d", i)
+		w.start(ams, id, "web")
+		w.hosts[ams].Stop(fleet.MachineID(id))
+	}
 	w.start(iad, "alive", "web")
 	for range 50 {
 		if status, from, body := w.get(t, "web"); status != 200 || from != "alive" {
@@ -159,6 +163,7 @@ func TestMachinesThatStoppedLongAgoAreCountedWhereTheyWere(t *testing.T) {
 	w := newWorld(t)
 	w.start(ams, "over", "web")
 	w.hosts[ams].Stop("over")
+	w.hosts[ams].Told("over")
 	stopped := time.Now()
 	deadline := stopped.Add(5 * time.Second)
 	for w.tally.Report().StoppedMachine == 0 && time.Now().Before(deadline) {

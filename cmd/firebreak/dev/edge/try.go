@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,9 +16,10 @@ import (
 )
 
 const (
-	maxTries  = 3               // machines of one request
+	maxSilent = 3               // machines of one request that do not answer
+	maxTries  = 32              // machines of one request: a refusal costs nothing
 	spill     = 8               // one request in so many goes to any machine, near or far
-	forgiven  = 1 * time.Second // for how long an edge may choose a machine after its stop
+	forgiven  = 1 * time.Second // for how long an edge may choose a machine after its node knew of the stop
 	httpPort  = "http"          // name of the service that is asked
 	separator = "/"
 )
@@ -41,7 +43,7 @@ func (e *Edge) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Body != nil && req.Body != http.NoBody {
 		tries = 1 // its body can be read only once
 	}
-	last := &failure{}
+	last, silent := &failure{}, 0
 	for i, ep := range endpoints[:tries] {
 		last.region = fleet.Region(ep.Region)
 		if i > 0 {
@@ -52,7 +54,10 @@ func (e *Edge) RoundTrip(req *http.Request) (*http.Response, error) {
 			resp.Header.Set(RegionHeader, ep.Region)
 			return resp, nil
 		}
-		if req.Context().Err() != nil {
+		if !errors.Is(last.err, errStopped) {
+			silent++
+		}
+		if silent == maxSilent || req.Context().Err() != nil {
 			break
 		}
 	}
@@ -152,13 +157,20 @@ func (e *Edge) judge(ep catalog.Endpoint, resp *http.Response, chosen time.Time)
 	return nil
 }
 
+// errStopped marks the refusal of a host.
+var errStopped = errors.New("stopped machine")
+
 func (e *Edge) stopped(ep catalog.Endpoint, resp *http.Response, chosen time.Time) error {
-	nanos, err := strconv.ParseInt(resp.Header.Get(host.StoppedHeader), 10, 64)
+	told := resp.Header.Get(host.StoppedHeader)
+	if told == "" {
+		return fmt.Errorf("%w: %s of app %s, whose node does not know yet", errStopped, name(ep), ep.App)
+	}
+	nanos, err := strconv.ParseInt(told, 10, 64)
 	if err != nil {
-		return fmt.Errorf("machine %s has stopped: when is unknown: %w", name(ep), err)
+		return fmt.Errorf("%w: %s since %q: %w", errStopped, name(ep), told, err)
 	}
 	ago := chosen.Sub(time.Unix(0, nanos))
-	err = fmt.Errorf("stopped machine: the edge in %s chose %s of app %s %v after its stop", e.cfg.Region, name(ep), ep.App, ago.Round(time.Millisecond))
+	err = fmt.Errorf("%w: the edge in %s chose %s of app %s %v after its node knew of the stop", errStopped, e.cfg.Region, name(ep), ep.App, ago.Round(time.Millisecond))
 	if ago > forgiven {
 		e.cfg.Tally.mistake(stoppedMachine, fleet.Region(ep.Region), err.Error())
 	}

@@ -88,10 +88,18 @@ func (f *Federation) end(ctx context.Context, n Node, first func(*running)) erro
 	}
 }
 
-// Start starts a node that has ended. It does not wait until it is ready.
+// Start starts a node that has ended, or that is about to. It does not wait
+// until it is ready.
 func (f *Federation) Start(ctx context.Context, n Node) error {
-	if r := f.runOf(n); r != nil && !r.isOver() {
-		return nil
+	if r := f.runOf(n); r != nil {
+		if !r.asked.Load() && !r.isOver() {
+			return nil
+		}
+		select {
+		case <-r.ended:
+		case <-ctx.Done():
+			return fmt.Errorf("start node %v again: it has not ended: %w", n, ctx.Err())
+		}
 	}
 	w := wanted{n, make(chan error, 1)}
 	select {
@@ -105,11 +113,11 @@ func (f *Federation) Start(ctx context.Context, n Node) error {
 	return f.devfile().Write(f.paths.dir) // its process is another one
 }
 
-// Down returns the nodes that have ended.
+// Down returns the nodes that have ended, or have been asked to.
 func (f *Federation) Down() []Node {
 	var out []Node
 	for _, r := range f.started() {
-		if r.isOver() {
+		if r.asked.Load() || r.isOver() {
 			out = append(out, r.node)
 		}
 	}

@@ -52,6 +52,35 @@ func TestAKilledProcessIsStartedAgainAndCounted(t *testing.T) {
 	}
 }
 
+// Whoever asked a node to end may have gone before it did.
+func TestANodeThatIsAboutToEndIsStartedAgainAfterItsEnd(t *testing.T) {
+	f := open(t, script(t, "trap 'sleep 0.2; exit 0' TERM; echo ready >&2; while :; do sleep 0.02; done"))
+	nodes, stop := context.WithCancel(t.Context())
+	l, err := f.launcher(nodes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.wait()
+	defer stop()
+	n := f.Plan().Of(Region)[0]
+	if err := f.startNode(nodes, nodes, l, n); err != nil {
+		t.Fatal(err)
+	}
+	go f.startWanted(nodes, l)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	first := f.runOf(n)
+	if err := f.Stop(gone, n); err == nil || !slices.Equal(f.Down(), []Node{n}) {
+		t.Fatalf("stopped: %v, down %v", err, f.Down())
+	}
+	if err := f.Start(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if !first.isOver() || f.runOf(n) == first || len(f.Down()) != 0 {
+		t.Errorf("the first is over: %v; down %v", first.isOver(), f.Down())
+	}
+}
+
 func TestAFlatFederationHasTheSameWorkersInOneRegion(t *testing.T) {
 	s := spec()
 	p, flat := plan(t, s), plan(t, s.Flat())

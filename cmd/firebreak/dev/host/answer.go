@@ -14,7 +14,8 @@ import (
 
 // The headers of a request: the machine it is for, and the app it is asked as.
 // An answer has them too, from the one who gives it, with its place; if it is a
-// refusal of a machine that has stopped, also when that was.
+// refusal of a machine that has stopped, also since when its node knows that;
+// nothing if it does not yet.
 const (
 	MachineHeader = "Firebreak-Machine"
 	AppHeader     = "Firebreak-App"
@@ -58,7 +59,9 @@ func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status, a.Refused = StatusUnknown, "it never ran here"
 	case !m.running || asked != "" && asked != m.app: // an app's machine is over once its id is another app's
 		status, a.Refused, a.StoppedMs = StatusStopped, "it has stopped", time.Since(m.since).Milliseconds()
-		w.Header().Set(StoppedHeader, strconv.FormatInt(m.since.UnixNano(), 10))
+		if !m.told.IsZero() {
+			w.Header().Set(StoppedHeader, strconv.FormatInt(m.told.UnixNano(), 10))
+		}
 	}
 	if known && status == http.StatusOK {
 		w.Header().Set(MachineHeader, string(id))

@@ -4,7 +4,8 @@
 //
 // A request names its machine in a header or in its path. The answer says who
 // gave it. A machine that the host never ran is refused, and so is one that has
-// stopped, with the time since when.
+// stopped, with the time since when its node knows: nobody can have heard of it
+// before.
 package host
 
 import (
@@ -45,7 +46,7 @@ type machine struct {
 	running bool
 	failing bool      // runs, and its checks fail
 	since   time.Time // it runs as this app, or is stopped
-	fit     time.Time // it runs and does not fail
+	told    time.Time // when the node has acknowledged what it is now; zero while it has not
 }
 
 type stop struct {

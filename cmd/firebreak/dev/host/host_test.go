@@ -104,6 +104,7 @@ func TestARefusalSaysSinceWhenAndAMachineThatComesBackKeepsItsAddress(t *testing
 	h.Stop("m1")
 	h.Stop("m1")   // a second time: as it was
 	h.Stop("none") // no such machine
+	h.Told("m1", "none")
 	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/machines/m1", h.Port()))
 	if err != nil {
 		t.Fatal(err)
@@ -138,6 +139,12 @@ func TestOnlyAppsThatServeAreListed(t *testing.T) {
 	h.Start("m3", "over")
 	h.Stop("m3")
 	hosts[truth.Place{Region: "ams", Worker: "ams-1"}].Start("m1", "api")
+	if got := hosts.Apps(time.Now()); len(got) != 0 {
+		t.Errorf("serving, and no node knows: %v", got)
+	}
+	for _, h := range hosts {
+		h.ToldAll()
+	}
 	if got := fmt.Sprint(hosts.Apps(time.Now())); got != "[api web]" {
 		t.Errorf("serving now: %s", got)
 	}
@@ -150,6 +157,10 @@ func TestOnlyAppsThatServeAreListed(t *testing.T) {
 		}
 	}
 	h.SetFailing("m2", false)
+	if hosts.Serves("failing", time.Now()) {
+		t.Error("a machine recovered, and its node does not know")
+	}
+	h.Told("m2")
 	if !hosts.Serves("failing", time.Now()) {
 		t.Error("a machine that recovered does not serve")
 	}

@@ -19,7 +19,7 @@ func (h *Host) Start(id fleet.MachineID, app fleet.App) netip.AddrPort {
 		h.machines[id] = m
 	}
 	if !m.running || m.app != app {
-		m.app, m.running, m.failing, m.since, m.fit = app, true, false, now, now
+		m.app, m.running, m.failing, m.since, m.told = app, true, false, now, time.Time{}
 	}
 	return netip.AddrPortFrom(m.addr, h.port)
 }
@@ -33,7 +33,7 @@ func (h *Host) Stop(id fleet.MachineID) {
 	if m == nil || !m.running {
 		return
 	}
-	m.running, m.since = false, now
+	m.running, m.since, m.told = false, now, time.Time{}
 	h.stopped = append(h.stopped, stop{id, now})
 	if len(h.stopped) <= maxStopped {
 		return
@@ -47,11 +47,39 @@ func (h *Host) Stop(id fleet.MachineID) {
 
 // SetFailing says whether a machine's checks fail. It answers all the same.
 func (h *Host) SetFailing(id fleet.MachineID, failing bool) {
-	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if m := h.machines[id]; m != nil && m.failing != failing {
-		m.failing, m.fit = failing, now
+		m.failing, m.told = failing, time.Time{}
+	}
+}
+
+// Told says that the worker's node has acknowledged what these machines are
+// now. Until then nobody else can know of it.
+func (h *Host) Told(ids ...fleet.MachineID) {
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range ids {
+		if m := h.machines[id]; m != nil {
+			m.tell(now)
+		}
+	}
+}
+
+// ToldAll says so of every machine.
+func (h *Host) ToldAll() {
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range h.machines {
+		m.tell(now)
+	}
+}
+
+func (m *machine) tell(now time.Time) {
+	if m.told.IsZero() {
+		m.told = now
 	}
 }
 
@@ -68,9 +96,10 @@ func (h *Host) Running() []fleet.MachineID {
 	return out
 }
 
-// serves reports whether the machine has run without failing since then.
+// serves reports whether the machine has run without failing since then, as its
+// node knows.
 func (m *machine) serves(since time.Time) bool {
-	return m.running && !m.failing && !m.fit.After(since)
+	return m.running && !m.failing && !m.told.IsZero() && !m.told.After(since)
 }
 
 // collect adds the apps with a machine that has served since then.
