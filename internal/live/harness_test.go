@@ -76,7 +76,7 @@ func (n *node) exec(sql string, args ...any) {
 }
 
 func (n *node) try(sql string, args ...any) error {
-	_, _, err := n.db.Exec(context.Background(), []sqlite.Statement{{SQL: sql, Args: values(args)}})
+	_, _, err := n.db.Exec(context.Background(), sqlite.Request{Statements: []sqlite.Statement{{SQL: sql, Args: values(args)}}})
 	return err
 }
 

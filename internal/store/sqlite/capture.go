@@ -14,11 +14,15 @@ import (
 // it as it was: the keys are kept in memory until it commits.
 const maxTouched = 100_000
 
+// maxTouchedBytes bounds what one statement may touch, in bytes of keys and of
+// rows as they were.
+const maxTouchedBytes = 64 << 20
+
 // capture collects the rows that SQL touches in one local write. Triggers tell
 // it by the functions _fb_capture and _fb_touch of the writing connection. It
 // belongs to the writing goroutine, which runs the SQL and so the functions.
 type capture struct {
-	on      native.State
+	state   native.State
 	byName  map[string]*table
 	touched map[touchKey]*touch
 }
@@ -32,13 +36,13 @@ type touch struct {
 	touchKey
 	cols  []record.Value // of the key
 	old   store.Row      // before the transaction; nil if it was not there
-	reset bool           // removed on the way: cells of unknown columns go too
+	more  record.Key     // the row whose cells of unknown columns it has now; empty for none
 	now   store.Row      // after it, nil if it is not there; if that is known
 	known bool
 }
 
 func (c *capture) start() {
-	c.on.Set(true)
+	c.state.Set(true)
 	c.touched = map[touchKey]*touch{}
 }
 
@@ -47,7 +51,8 @@ func (c *capture) stop() []*touch {
 	for _, t := range c.touched {
 		out = append(out, t)
 	}
-	c.on.Set(false)
+	c.state.Set(false)
+	_, _ = c.state.Calls(nothing) // of a statement that failed
 	c.touched = nil
 	slices.SortFunc(out, func(a, b *touch) int {
 		if n := strings.Compare(a.table, b.table); n != 0 {
@@ -58,62 +63,95 @@ func (c *capture) stop() []*touch {
 	return out
 }
 
-// register makes the functions known to the connection that may write. The
-// first is asked for every row that anybody writes, so it is no Go function.
+func nothing([]record.Value) error { return nil }
+
+// register makes the functions known to the connection that may write.
 func (c *capture) register(cn *conn) (err error) {
 	s, err := cn.kept("SELECT 1")
 	if err != nil {
 		return err
 	}
-	if cn.state, err = native.Attach(s.n, "_fb_capture"); err != nil {
-		return err
-	}
-	c.on = cn.state
-	return cn.c.RegisterFunc("_fb_touch", c.touch, false)
+	cn.state, err = native.Attach(s.n, "_fb_capture", "_fb_touch", maxTouchedBytes)
+	c.state = cn.state
+	return err
 }
 
-// touch takes the values that a trigger gives: on insert the key, on delete
-// the old row, on update the old row and the new key.
-func (c *capture) touch(name, op string, args ...any) (int64, error) {
-	t := c.byName[name]
-	if t == nil {
-		return 0, fmt.Errorf("table %s is not known to this node", name)
-	}
-	vals := make([]record.Value, len(args))
-	for i, a := range args {
-		v, err := fromDriver(a)
-		if err != nil {
-			return 0, err
+// read takes down what the triggers of one statement have told.
+func (c *capture) read(failed error) error {
+	over, err := c.state.Calls(func(args []record.Value) error {
+		if failed != nil {
+			return nil
 		}
-		vals[i] = v
+		return c.touch(args)
+	})
+	if over {
+		return fmt.Errorf("statement touches rows of more than %d bytes: %w", maxTouchedBytes, store.ErrTooLarge)
 	}
+	return cmpOr(failed, err)
+}
+
+// touch takes the values that a trigger gives: table and operation, and on
+// insert the key, on delete the old row, on update the old row and the new key.
+func (c *capture) touch(args []record.Value) error {
+	var t *table
+	if len(args) > 1 {
+		t = c.byName[args[0].Data]
+	}
+	if t == nil {
+		return fmt.Errorf("a table that is not known to this node")
+	}
+	op, vals := args[1].Data, args[2:]
 	n, width := len(t.Key), t.Width()
 	switch {
 	case op == "insert" && len(vals) == n:
-		return 0, c.add(t, vals, nil, false)
+		return c.moved(t, nil, vals)
 	case op == "delete" && len(vals) == width:
-		return 0, c.add(t, vals[:n], vals, true)
+		return c.moved(t, vals, nil)
 	case op == "update" && len(vals) == width+n:
-		old, key := vals[:width], vals[width:]
-		moved := !slices.EqualFunc(old[:n], key, record.Value.Equal)
-		if err := c.add(t, old[:n], old, moved); err != nil || !moved {
-			return 0, err
-		}
-		return 0, c.add(t, key, nil, false)
+		return c.moved(t, vals[:width], vals[width:])
 	}
-	return 0, fmt.Errorf("table %s: bad call of the capture function", name)
+	return fmt.Errorf("table %s: bad call of the capture function", t.Name)
 }
 
-func (c *capture) add(t *table, key, old []record.Value, reset bool) error {
+// moved takes down that a row, which was old, has come to the key to: nil if
+// it was not there, or is no more. The cells of unknown columns go with it.
+func (c *capture) moved(t *table, old, to []record.Value) error {
+	n := len(t.Key)
+	var from *touch
+	var more record.Key
+	if old != nil {
+		var err error
+		if from, err = c.add(t, old[:n], old); err != nil {
+			return err
+		}
+		if to != nil && slices.EqualFunc(old[:n], to, record.Value.Equal) {
+			return nil
+		}
+		from.more, more = "", from.more
+	}
+	if to == nil {
+		return nil
+	}
+	x, err := c.add(t, to, nil)
+	if err == nil {
+		x.more = more
+	}
+	return err
+}
+
+func (c *capture) add(t *table, key, old []record.Value) (*touch, error) {
+	if err := t.fitsKey(key); err != nil {
+		return nil, err
+	}
 	k, err := record.EncodeKey(key...)
 	if err != nil {
-		return fmt.Errorf("table %s: %w", t.Name, err)
+		return nil, fmt.Errorf("table %s: %w", t.Name, err)
 	}
 	x, err := c.take(touchKey{t.Name, k}, key, old)
 	if err == nil {
-		x.reset, x.known = x.reset || reset, false
+		x.known = false
 	}
-	return err
+	return x, err
 }
 
 // take returns the touch of a row, which was old before the first one.
@@ -123,7 +161,7 @@ func (c *capture) take(at touchKey, cols, old []record.Value) (*touch, error) {
 		if len(c.touched) >= maxTouched {
 			return nil, fmt.Errorf("transaction touches more than %d rows: %w", maxTouched, store.ErrTooLarge)
 		}
-		x = &touch{touchKey: at, cols: cols, old: old}
+		x = &touch{touchKey: at, cols: cols, old: old, more: at.key}
 		c.touched[at] = x
 	}
 	return x, nil

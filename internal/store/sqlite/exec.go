@@ -2,17 +2,29 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/mattn/go-sqlite3"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
-// Statement is one SQL statement that writes.
+// Statement is one SQL statement with its parameters: by place, or by name.
 type Statement struct {
-	SQL  string
-	Args []record.Value
+	SQL   string
+	Args  []record.Value
+	Named map[string]record.Value // with their marks, as ":p"
+}
+
+// Request is a transaction in SQL.
+type Request struct {
+	Statements  []Statement
+	LocalTables bool          // CREATE and DROP of tables of this node alone, and of their indexes, are allowed
+	Timeout     time.Duration // zero, or more than a second: a second, as it keeps everything else of this node waiting
 }
 
 // Affected is what one statement did.
@@ -20,48 +32,92 @@ type Affected struct {
 	Rows    int64
 	Columns []string    // of RETURNING
 	Result  []store.Row // of RETURNING
+	Time    time.Duration
 }
+
+// StatementError says which statement of a request failed. Nothing of the
+// request is written.
+type StatementError struct {
+	Statement int // from 1
+	Err       error
+}
+
+func (e *StatementError) Error() string {
+	return fmt.Sprintf("statement %d: %v", e.Statement, e.Err)
+}
+
+func (e *StatementError) Unwrap() error { return e.Err }
 
 // maxExec is how long one Exec may keep everything else of this node waiting.
 const maxExec = time.Second
 
+// maxStatements bounds the statements of one Exec.
+const maxStatements = 10_000
+
 // Exec runs statements that write as one transaction, all or nothing: INSERT
 // (upsert and REPLACE too), UPDATE and DELETE, with RETURNING. Everything else
 // is refused by name. The rows they change make one changeset, as with Update.
-func (db *DB) Exec(ctx context.Context, stmts []Statement) ([]Affected, store.Commit, error) {
-	outer, limit := ctx, db.cfg.Limits
-	limit.Time = min(limit.Time, maxExec)
-	ctx, stop := context.WithTimeout(ctx, limit.Time)
-	defer stop()
-	var out []Affected
-	commit, err := db.update(ctx, true, func(x *tx) error {
-		out = make([]Affected, len(stmts))
-		for i, s := range stmts {
-			if err := x.exec(ctx, s, &out[i]); err != nil {
-				return fmt.Errorf("statement %d: %w", i+1, err)
-			}
-		}
-		return nil
-	})
+func (db *DB) Exec(ctx context.Context, r Request) ([]Affected, store.Commit, error) {
+	out, commit, err := db.exec(ctx, r)
 	if err != nil {
-		return nil, store.Commit{}, fmt.Errorf("exec: %w", tooLong(outer, err, limit))
+		return nil, store.Commit{}, fmt.Errorf("exec: %w", err)
 	}
 	return out, commit, nil
 }
 
-func (x *tx) exec(ctx context.Context, s Statement, out *Affected) error {
-	p, err := x.c.prepareUser(s.SQL, len(s.Args), "INSERT", "REPLACE", "UPDATE", "DELETE", "WITH")
+func (db *DB) exec(ctx context.Context, r Request) ([]Affected, store.Commit, error) {
+	switch n := len(r.Statements); {
+	case n == 0:
+		return nil, store.Commit{}, errors.New("at least one statement is required")
+	case n > maxStatements:
+		return nil, store.Commit{}, fmt.Errorf("%d statements are over the limit of %d: %w", n, maxStatements, store.ErrTooLarge)
+	}
+	outer, limit := ctx, db.cfg.Limits
+	limit.Time = min(limit.Time, maxExec)
+	if r.Timeout > 0 {
+		limit.Time = min(limit.Time, r.Timeout)
+	}
+	ctx, stop := context.WithTimeout(ctx, limit.Time)
+	defer stop()
+	var out []Affected
+	commit, err := db.update(ctx, true, func(x *tx) error {
+		defer x.c.limitUser()()
+		out = make([]Affected, len(r.Statements))
+		for i, s := range r.Statements {
+			start := time.Now()
+			if err := x.exec(ctx, s, r.LocalTables, &out[i]); err != nil {
+				return &StatementError{i + 1, tooLong(outer, err, limit)}
+			}
+			out[i].Time = time.Since(start)
+		}
+		return nil
+	})
+	return out, commit, tooLong(outer, err, limit)
+}
+
+var writingWords = []string{"INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"}
+
+func (x *tx) exec(ctx context.Context, s Statement, ddl bool, out *Affected) error {
+	allowed := writingWords
+	if ddl {
+		allowed = append(slices.Clone(allowed), "CREATE", "DROP")
+	}
+	if err := x.db.readLocals(ddl); err != nil {
+		return err
+	}
+	p, args, err := x.c.prepareUser(s, allowed...)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
+	changesSchema := x.c.guard.ddl
 	if p.Readonly() {
-		return fmt.Errorf("statement does not write")
+		return errors.New("statement does not write")
 	}
 	limit := x.db.cfg.Limits.Rows
-	err = readRows(ctx, p, toDriver(s.Args), func(names []string) error {
+	err = readRows(ctx, p, toDriver(args), func(names []string) error {
 		if len(names) > 0 {
-			out.Columns = append([]string(nil), names...)
+			out.Columns = slices.Clone(names)
 		}
 		return nil
 	}, func(r []record.Value) error {
@@ -71,12 +127,29 @@ func (x *tx) exec(ctx context.Context, s Statement, out *Affected) error {
 		out.Result = append(out.Result, r)
 		return nil
 	})
-	if err != nil {
-		return err
+	if err = x.db.capture.read(err); err != nil {
+		return x.adviseKey(err)
+	}
+	if changesSchema {
+		return nil
 	}
 	n, err := x.c.row("SELECT changes()")
 	if err == nil {
 		out.Rows = n[0].Int
+	}
+	return err
+}
+
+// adviseKey says more of a refusal that a table without a key given may get.
+func (x *tx) adviseKey(err error) error {
+	var e sqlite3.Error
+	if !errors.As(err, &e) || e.ExtendedCode != sqlite3.ErrConstraintNotNull {
+		return err
+	}
+	for _, name := range x.c.guard.wrote {
+		if t := x.db.byName[name]; t != nil && t.Kind != 0 && t.IntegerKey() {
+			return fmt.Errorf("%w (table %s: a key is given by who writes: one that SQLite chose could be taken at two nodes at once)", err, name)
+		}
 	}
 	return err
 }

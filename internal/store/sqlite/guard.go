@@ -7,6 +7,8 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/sqltext"
 )
 
@@ -17,15 +19,25 @@ const maxArgs = 1000 // values bound to one statement
 type guard struct {
 	reader bool
 	active bool
-	denied string // what the last statement was refused for
-	tables func(name string) bool
+	denied string                    // what the last statement was refused for
+	wrote  []string                  // the tables that it writes
+	ddl    bool                      // it is CREATE or DROP
+	made   string                    // the table that it makes or drops
 	note   func(op int, a, b string) // told what a statement asks for, in lower case; nil tells nobody
+
+	// Nil for readers.
+	writable func(table string) bool // by users
+	local    func(table string) bool // of this node alone
 }
 
 // The codes of the authorizer that the driver does not name. Source:
 // https://www.sqlite.org/c3ref/c_alter_table.html
 const (
+	opCreateIndex = 1
+	opCreateTable = 2
 	opDelete      = 9
+	opDropIndex   = 10
+	opDropTable   = 11
 	opInsert      = 18
 	opPragma      = 19
 	opRead        = 20
@@ -34,6 +46,7 @@ const (
 	opUpdate      = 23
 	opAttach      = 24
 	opDetach      = 25
+	opReindex     = 27
 	opFunction    = 31
 	opSavepoint   = 32
 	opRecursive   = 33
@@ -92,13 +105,9 @@ func (g *guard) judge(op int, a, b string) string {
 		}
 		return "PRAGMA " + a
 	case opInsert, opUpdate, opDelete:
-		if g.reader {
-			return "writing (this is a read)"
-		}
-		if g.tables != nil && g.tables(a) {
-			return ""
-		}
-		return "writing table " + a
+		return g.judgeWrite(a)
+	case opCreateTable, opDropTable, opCreateIndex, opDropIndex, opReindex:
+		return g.judgeSchema(op, a, b)
 	case opTransaction, opSavepoint:
 		return "transaction control"
 	case opAttach:
@@ -109,21 +118,73 @@ func (g *guard) judge(op int, a, b string) string {
 	return "changing the schema"
 }
 
-// prepareUser prepares a statement of a user with so many values, whose first
-// keyword must be one of allowed.
-func (c *conn) prepareUser(sql string, args int, allowed ...string) (*sqlite3.SQLiteStmt, error) {
-	p, err := c.prepareAny(sql, allowed...)
-	if err != nil {
-		return nil, err
+func (g *guard) judgeWrite(table string) string {
+	switch {
+	case g.reader:
+		return "writing (this is a read)"
+	case g.ddl && (table == "sqlite_master" || table == "sqlite_sequence"):
+		return "" // as a part of CREATE and DROP
+	case g.writable == nil || !g.writable(table) && !(g.ddl && g.made == table):
+		if strings.HasPrefix(table, apiPrefix) {
+			return "writing table " + table + " (only the API does)"
+		}
+		return "writing table " + table
 	}
-	if want := p.NumInput(); want != args {
-		_ = p.Close()
-		return nil, fmt.Errorf("statement has %d parameters, %d values are given", want, args)
-	}
-	return p, nil
+	g.wrote = append(g.wrote, table)
+	return ""
 }
 
-// prepareAny is prepareUser for any number of values.
+// judgeSchema lets tables of this node alone, and their indexes, be made and
+// dropped.
+func (g *guard) judgeSchema(op int, name, table string) string {
+	const no = "changing the schema"
+	if g.reader || !g.ddl || g.local == nil {
+		return no
+	}
+	switch op {
+	case opCreateTable:
+		if name == "sqlite_sequence" {
+			return "" // of AUTOINCREMENT
+		}
+		if g.made = name; reservedName(name) {
+			return "making table " + name + " (the name is reserved)"
+		}
+		return ""
+	case opDropTable:
+		if !g.local(name) {
+			return "dropping table " + name + " (it is replicated)"
+		}
+		g.made = name
+		return ""
+	case opCreateIndex:
+		if reservedName(name) && !strings.HasPrefix(name, "sqlite_autoindex_") {
+			return "making index " + name + " (the name is reserved)"
+		}
+		fallthrough
+	case opDropIndex:
+		if !g.local(table) && table != g.made {
+			return "an index on " + table + " (it is replicated: its indexes are of the schema file)"
+		}
+	}
+	return ""
+}
+
+// prepareUser prepares a statement of a user, whose first keyword must be one
+// of allowed, and puts its parameters in order.
+func (c *conn) prepareUser(user Statement, allowed ...string) (*sqlite3.SQLiteStmt, []record.Value, error) {
+	p, err := c.prepareAny(user.SQL, allowed...)
+	if err != nil {
+		return nil, nil, err
+	}
+	args, err := bind(p, user)
+	if err != nil {
+		_ = p.Close()
+		return nil, nil, err
+	}
+	return p, args, nil
+}
+
+// prepareAny is prepareUser without parameters.
 func (c *conn) prepareAny(sql string, allowed ...string) (*sqlite3.SQLiteStmt, error) {
 	stmt, keyword, err := sqltext.Single(sql)
 	if err != nil {
@@ -132,15 +193,33 @@ func (c *conn) prepareAny(sql string, allowed ...string) (*sqlite3.SQLiteStmt, e
 	if !slices.Contains(allowed, keyword) {
 		return nil, fmt.Errorf("%s is not allowed here", keyword)
 	}
-	was := c.guard.active
-	c.guard.active, c.guard.denied = true, ""
+	if name := ownFunction(stmt); name != "" {
+		return nil, fmt.Errorf("function %s is not allowed here", name)
+	}
+	g := c.guard
+	was := g.active
+	g.active, g.denied, g.wrote, g.made, g.ddl = true, "", nil, "", keyword == "CREATE" || keyword == "DROP"
 	s, err := c.c.Prepare(stmt)
-	c.guard.active = was
+	g.active = was
 	if err != nil {
-		if c.guard.denied != "" {
-			return nil, fmt.Errorf("%s is not allowed here", c.guard.denied)
+		if g.denied != "" {
+			return nil, fmt.Errorf("%s is not allowed here", g.denied)
 		}
 		return nil, err
 	}
 	return s.(*sqlite3.SQLiteStmt), nil
+}
+
+// ownFunction returns the name of a function of the engine's triggers in a
+// statement. The authorizer cannot tell who calls it.
+func ownFunction(sql string) string {
+	for _, t := range sqltext.Lex(sql) {
+		if t.Kind != sqltext.Word && t.Kind != sqltext.Name {
+			continue
+		}
+		if name := schema.Lower(t.Ident()); name == "_fb_touch" || name == "_fb_capture" {
+			return name
+		}
+	}
+	return ""
 }

@@ -121,7 +121,7 @@ func execute(db *sqlite.DB, tb testing.TB, sql string, args ...any) ([]sqlite.Af
 	for _, a := range args {
 		vals = append(vals, record.Of(a))
 	}
-	return db.Exec(tb.Context(), []sqlite.Statement{{SQL: sql, Args: vals}})
+	return db.Exec(tb.Context(), sqlite.Request{Statements: []sqlite.Statement{{SQL: sql, Args: vals}}})
 }
 
 func mustExec(tb testing.TB, db *sqlite.DB, sql string, args ...any) store.Commit {

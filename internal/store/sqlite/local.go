@@ -76,12 +76,34 @@ func (w *work) compare(x *touch) (*write, error) {
 	if side != nil {
 		wr.shown = new(standing)
 		readSide(side, wr.shown)
-		if !x.reset {
-			wr.more = wr.shown.more
-		}
+	}
+	if wr.more, err = w.moreOf(x, wr.shown); err != nil {
+		return nil, err
 	}
 	wr.held, err = w.held(t.ID, x.key)
 	return wr, err
+}
+
+// moreOf returns the cells of unknown columns that a touched row has now: its
+// own, or those of the row that has come to its key.
+func (w *work) moreOf(x *touch, shown *standing) ([]byte, error) {
+	switch {
+	case x.more == "", x.more == x.key && shown == nil:
+		return nil, nil
+	case x.more == x.key:
+		return shown.more, nil
+	}
+	key, err := x.more.Columns()
+	if err != nil {
+		return nil, err
+	}
+	side, err := w.c.get(w.db.byName[x.touchKey.table].getSide, key)
+	if err != nil || side == nil {
+		return nil, err
+	}
+	var s standing
+	readSide(side, &s)
+	return s.more, nil
 }
 
 // same reports whether the highest record received has the bytes that the row

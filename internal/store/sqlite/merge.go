@@ -155,6 +155,9 @@ func (w *work) judge(o *offer) (fault, error) {
 			return fault{reason: store.ReasonConstraint, detail: "value does not fit column " + c.Name}, err
 		}
 	}
+	if err := t.fitsKey(o.key); err != nil {
+		return fault{reason: store.ReasonConstraint, detail: err.Error()}, nil
+	}
 	ok := fault{shaped: true}
 	bad := func(reason store.Reason, format string, args ...any) (fault, error) {
 		return fault{reason, fmt.Sprintf(format, args...), true}, nil

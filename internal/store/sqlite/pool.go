@@ -5,9 +5,6 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/mattn/go-sqlite3"
-
-	"github.com/firebreak-dev/firebreak/internal/sqltext"
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite/native"
 )
@@ -103,19 +100,7 @@ func openReader(cfg Config, guarded bool) (*conn, error) {
 		return nil, errors.Join(err, c.close())
 	}
 	if guarded {
-		for id, limit := range map[int]int{
-			sqlite3.SQLITE_LIMIT_LENGTH:              16 << 20,
-			sqlite3.SQLITE_LIMIT_SQL_LENGTH:          sqltext.MaxStatement,
-			sqlite3.SQLITE_LIMIT_EXPR_DEPTH:          200,
-			sqlite3.SQLITE_LIMIT_COMPOUND_SELECT:     100,
-			sqlite3.SQLITE_LIMIT_COLUMN:              1000,
-			sqlite3.SQLITE_LIMIT_ATTACHED:            0,
-			sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1000,
-			sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER:     maxArgs,
-			sqlite3.SQLITE_LIMIT_WORKER_THREADS:      0,
-		} {
-			c.c.SetLimit(id, limit)
-		}
+		c.limitUser()
 		c.guard = newGuard(c, true)
 	}
 	return c, nil

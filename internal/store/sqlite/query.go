@@ -15,8 +15,9 @@ type Query struct {
 	Caller  string // who asks, for the log and for status; may be empty
 	SQL     string
 	Args    []record.Value
-	MaxRows int           // cut the answer there; zero, or more than the store's limit: its limit, beyond which the query is refused
-	Timeout time.Duration // zero, or more than the store's limit: its limit
+	Named   map[string]record.Value // in place of Args, as in [Statement]
+	MaxRows int                     // cut the answer there; zero, or more than the store's limit: its limit, beyond which the query is refused
+	Timeout time.Duration           // zero, or more than the store's limit: its limit
 }
 
 // Result says what a query gave.
@@ -76,7 +77,7 @@ func (db *DB) query(ctx context.Context, q Query, row func([]string, store.Row) 
 		return Result{}, tooLong(outer, err, limit)
 	}
 	defer db.users.put(c)
-	s, err := c.prepareUser(q.SQL, len(q.Args), "SELECT", "WITH", "VALUES", "EXPLAIN", "PRAGMA")
+	s, args, err := c.prepareUser(Statement{q.SQL, q.Args, q.Named}, "SELECT", "WITH", "VALUES", "EXPLAIN", "PRAGMA")
 	if err != nil {
 		return Result{}, err
 	}
@@ -87,7 +88,7 @@ func (db *DB) query(ctx context.Context, q Query, row func([]string, store.Row) 
 	}
 	var res Result
 	var columns []string
-	err = readRows(ctx, s, toDriver(q.Args), func(names []string) error {
+	err = readRows(ctx, s, toDriver(args), func(names []string) error {
 		columns = append(columns, names...)
 		return row(columns, nil)
 	}, func(r []record.Value) error {

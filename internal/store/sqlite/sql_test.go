@@ -238,12 +238,18 @@ func TestStatementsAreCaptured(t *testing.T) {
 
 func TestReturningTellsTheRows(t *testing.T) {
 	db := openAt(t, filepath.Join(t.TempDir(), "node.db"), sqlite.Config{})
-	a, _, err := db.Exec(t.Context(), []sqlite.Statement{
+	a, _, err := db.Exec(t.Context(), sqlite.Request{Statements: []sqlite.Statement{
 		{SQL: "INSERT INTO notes (id, body) VALUES (?, ?) RETURNING id, n", Args: []record.Value{record.Of("x"), record.Of("hello")}},
 		{SQL: "UPDATE notes SET body = 'y'"},
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := range a {
+		if a[i].Time <= 0 {
+			t.Errorf("statement %d took %v", i+1, a[i].Time)
+		}
+		a[i].Time = 0
 	}
 	want := []sqlite.Affected{
 		{Rows: 1, Columns: []string{"id", "n"}, Result: []store.Row{{record.Of("x"), record.Of(7)}}},

@@ -77,6 +77,8 @@ type DB struct {
 	synced  bool    // whether commits of c wait for the disk
 	offers  []offer // scratch of mergeAll
 	packed  packing
+	locals  map[string]bool // tables of this node alone; nil to be read anew
+	localAt int64           // the number of the schema then
 }
 
 var _ store.Store = (*DB)(nil)
@@ -221,7 +223,7 @@ func (db *DB) prepare(ctx context.Context) error {
 		return errors.Join(err, db.wal.close())
 	}
 	c.guard = newGuard(c, false)
-	c.guard.tables = func(name string) bool { return db.byName[name] != nil }
+	c.guard.writable, c.guard.local = db.writable, db.isLocal
 	return nil
 }
 

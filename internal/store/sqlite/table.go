@@ -136,6 +136,15 @@ func newTable(s schema.Table) *table {
 	return t
 }
 
+// fitsKey refuses a key that SQLite would refuse by itself, in the table as it
+// was declared.
+func (t *table) fitsKey(key []record.Value) error {
+	if len(key) == 1 && key[0].Type != record.Integer && t.IntegerKey() {
+		return fmt.Errorf("table %s: key %v is no integer: datatype mismatch", t.Name, key[0])
+	}
+	return nil
+}
+
 // scan returns a SELECT of rows in key order whose first n key columns are
 // given, each with its bookkeeping before it if side is set.
 func (t *table) scan(n int, side bool) string {

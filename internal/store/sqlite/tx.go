@@ -111,7 +111,7 @@ func (x *tx) Delete(name string, key ...record.Value) error {
 			return nil
 		}
 		if err == nil {
-			at.now, at.known, at.reset = nil, true, true
+			at.now, at.known, at.more = nil, true, ""
 		}
 	}
 	if err == nil {
@@ -132,6 +132,9 @@ func (x *tx) touch(t *table, key []record.Value, makes bool) (*touch, error) {
 		if cols[i], err = x.stored(t.keys[i], v); err != nil {
 			return nil, err
 		}
+	}
+	if err := t.fitsKey(cols); err != nil {
+		return nil, err
 	}
 	k, err := record.EncodeKey(cols...)
 	if err != nil {

@@ -25,6 +25,9 @@ SQLITE(int) sqlite3_extended_errcode(sqlite3 *);
 SQLITE(const char *) sqlite3_errmsg(sqlite3 *);
 SQLITE(void *) sqlite3_user_data(sqlite3_context *);
 SQLITE(void) sqlite3_result_int(sqlite3_context *, int);
+SQLITE(void) sqlite3_result_error(sqlite3_context *, const char *, int);
+SQLITE(void) sqlite3_result_error_nomem(sqlite3_context *);
+SQLITE(const char *) sqlite3_bind_parameter_name(sqlite3_stmt *, int);
 SQLITE(int) sqlite3_create_function_v2(sqlite3 *, const char *, int, int, void *, void (*)(sqlite3_context *, int, sqlite3_value **),
 	void (*)(sqlite3_context *, int, sqlite3_value **), void (*)(sqlite3_context *), void (*)(void *));
 SQLITE(int) sqlite3_db_config(sqlite3 *, int, ...);
@@ -176,16 +179,34 @@ static void flag(sqlite3_context *c, int n, sqlite3_value **args) {
 	sqlite3_result_int(c, ((native_state *)sqlite3_user_data(c))->flag);
 }
 
+static void log_args(sqlite3_context *c, int n, sqlite3_value **args) {
+	native_state *st = sqlite3_user_data(c);
+	unsigned char *p = room(&st->log, 8);
+	int rc = p ? 0 : NOMEM;
+	if (p) {
+		store64(p, (unsigned long long)n);
+		st->log.n += 8;
+	}
+	for (int i = 0; i < n && !rc; i++) rc = put_value(&st->log, args[i]);
+	if (rc) {
+		sqlite3_result_error_nomem(c);
+	} else if (st->log.n > st->limit) {
+		st->over = 1;
+		sqlite3_result_error(c, "too many rows", -1);
+	}
+}
+
 static int committed(void *st, sqlite3 *db, const char *name, int frames) {
 	(void)db, (void)name;
 	((native_state *)st)->frames = frames;
 	return 0;
 }
 
-int native_attach(sqlite3_stmt *s, const char *name, native_state *st) {
+int native_attach(sqlite3_stmt *s, const char *flag_name, const char *log_name, native_state *st) {
 	sqlite3 *db = sqlite3_db_handle(s);
 	sqlite3_wal_hook(db, committed, st);
-	return sqlite3_create_function_v2(db, name, 0, UTF8, st, flag, 0, 0, 0);
+	int rc = sqlite3_create_function_v2(db, flag_name, 0, UTF8, st, flag, 0, 0, 0);
+	return rc ? rc : sqlite3_create_function_v2(db, log_name, -1, UTF8, st, log_args, 0, 0, 0);
 }
 
 int native_triggers(sqlite3_stmt *s, int on) {
@@ -197,5 +218,7 @@ int native_keep_log(sqlite3_stmt *s) { return sqlite3_db_config(sqlite3_db_handl
 int native_columns(sqlite3_stmt *s) { return sqlite3_column_count(s); }
 
 int native_params(sqlite3_stmt *s) { return sqlite3_bind_parameter_count(s); }
+
+const char *native_param(sqlite3_stmt *s, int i) { return sqlite3_bind_parameter_name(s, i); }
 
 void native_free(native_out *out) { free(out->p); }

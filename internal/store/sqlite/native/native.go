@@ -16,6 +16,7 @@ package native
 import "C"
 
 import (
+	"encoding/binary"
 	"errors"
 	"reflect"
 	"slices"
@@ -59,6 +60,16 @@ func Of(s *sqlite3.SQLiteStmt) (Stmt, error) {
 	}
 	p := (*C.sqlite3_stmt)(f.UnsafePointer())
 	return Stmt{s: p, params: int(C.native_params(p))}, nil
+}
+
+// Params returns the names of the parameters, with their marks: empty for those
+// that are written as a mere question mark.
+func (s Stmt) Params() []string {
+	out := make([]string, s.params)
+	for i := range out {
+		out[i] = C.GoString(C.native_param(s.s, C.int(i+1)))
+	}
+	return out
 }
 
 // Out is memory that runs share. Used by one goroutine at a time.
@@ -140,13 +151,16 @@ func KeepLog(s Stmt) error {
 // State is what a connection and its owner share.
 type State struct{ st *C.native_state }
 
-// Attach gives the connection of s an SQL function without arguments that
-// returns the flag of the state. Free the state after the connection.
-func Attach(s Stmt, function string) (State, error) {
+// Attach gives the connection of s two SQL functions: flag, without arguments,
+// returns the flag of the state; log keeps what it is called with, up to limit
+// bytes, beyond which it fails. Free the state after the connection.
+func Attach(s Stmt, flag, log string, limit int) (State, error) {
 	st := State{(*C.native_state)(C.calloc(1, C.sizeof_native_state))}
-	name := C.CString(function)
-	defer C.free(unsafe.Pointer(name))
-	if rc := C.native_attach(s.s, name, st.st); rc != 0 {
+	st.st.limit = C.size_t(limit)
+	flagName, logName := C.CString(flag), C.CString(log)
+	defer C.free(unsafe.Pointer(flagName))
+	defer C.free(unsafe.Pointer(logName))
+	if rc := C.native_attach(s.s, flagName, logName, st.st); rc != 0 {
 		st.Free()
 		return State{}, sqlite3.Error{Code: sqlite3.ErrNo(rc)}
 	}
@@ -161,8 +175,35 @@ func (s State) Set(on bool) {
 	}
 }
 
+// Calls calls fn with the arguments of each call of log since the last time,
+// until one returns an error, and forgets them all. It reports whether there
+// were too many.
+func (s State) Calls(fn func([]record.Value) error) (over bool, err error) {
+	over = s.st.over != 0
+	log := string(unsafe.Slice((*byte)(s.st.log.p), int(s.st.log.n)))
+	if s.st.log.n, s.st.over = 0, 0; s.st.log.cap > 1<<20 {
+		C.native_free(&s.st.log)
+		s.st.log = C.native_out{}
+	}
+	for len(log) >= 8 && err == nil {
+		n := binary.BigEndian.Uint64([]byte(log[:8]))
+		args := make([]record.Value, n)
+		log = log[8:]
+		for i := range args {
+			args[i], log = cutValue(log)
+		}
+		err = fn(args)
+	}
+	return over, err
+}
+
 // Frames is how many pages the log had after the last commit of the connection.
 func (s State) Frames() int { return int(s.st.frames) }
 
 // Free frees it.
-func (s State) Free() { C.free(unsafe.Pointer(s.st)) }
+func (s State) Free() {
+	if s.st != nil {
+		C.native_free(&s.st.log)
+		C.free(unsafe.Pointer(s.st))
+	}
+}

@@ -16,8 +16,11 @@ typedef struct native_out {
 
 // native_state is what a connection shares with its owner.
 typedef struct native_state {
-	int flag;   // what the flag function returns
-	int frames; // of the log after the last commit
+	int flag;       // what the flag function returns
+	int frames;     // of the log after the last commit
+	native_out log; // what the log function was called with: a count of 8 bytes, and as many values
+	size_t limit;   // bytes of log, beyond which the log function fails
+	int over;       // it has failed so
 } native_state;
 
 // native_run runs s once for each set of packed parameters, until one fails.
@@ -25,9 +28,10 @@ typedef struct native_state {
 // many did.
 int native_run(sqlite3_stmt *s, int params, const unsigned char *args, int runs, native_out *out, int *done);
 
-// native_attach gives the connection of s a function name() that returns
-// st->flag, and keeps st->frames. st must outlive the connection.
-int native_attach(sqlite3_stmt *s, const char *name, native_state *st);
+// native_attach gives the connection of s a function flag() that returns
+// st->flag, and a function log(...) that adds its arguments to st->log, and
+// keeps st->frames. st must outlive the connection.
+int native_attach(sqlite3_stmt *s, const char *flag, const char *log, native_state *st);
 
 // native_triggers lets the statements of the connection of s run triggers, or
 // not. All of its statements are prepared anew when they run next.
@@ -47,4 +51,5 @@ void native_temp_free(native_temp *t); // after its connections are closed
 
 int native_columns(sqlite3_stmt *s);
 int native_params(sqlite3_stmt *s);
+const char *native_param(sqlite3_stmt *s, int i);
 void native_free(native_out *out);

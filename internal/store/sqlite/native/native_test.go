@@ -151,7 +151,7 @@ func TestFlagAndFramesOfAConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := native.Attach(s, "flag")
+	st, err := native.Attach(s, "flag", "log", 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,6 +182,30 @@ func TestFlagAndFramesOfAConnection(t *testing.T) {
 	st.Set(true)
 	if get() != 1 {
 		t.Error("the flag is not set")
+	}
+	calls := func() (out [][]record.Value, over bool) {
+		over, err := st.Calls(func(args []record.Value) error {
+			out = append(out, args)
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		return out, over
+	}
+	c.script("SELECT log(NULL, x'', 'a', -1, 1.5), log()")
+	want := [][]record.Value{{{}, record.Of([]byte{}), record.Of("a"), record.Of(-1), record.Of(1.5)}, {}}
+	if got, over := calls(); over || !cmp.Equal(want, got) {
+		t.Errorf("logged %v, over %v", got, over)
+	}
+	if _, err := c.c.Exec("SELECT log(zeroblob(1001))", nil); err == nil {
+		t.Error("logged more than the limit")
+	}
+	if got, over := calls(); !over || len(got) != 1 {
+		t.Errorf("%d calls, over %v", len(got), over)
+	}
+	if got, over := calls(); over || len(got) != 0 {
+		t.Errorf("then %d calls, over %v", len(got), over)
 	}
 	c.script("CREATE TABLE t (a)")
 	if n := st.Frames(); n == 0 {
