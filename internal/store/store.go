@@ -33,6 +33,10 @@ var (
 	ErrUnstamped = errors.New("live rows of earlier writers are not written again")
 	// ErrUnsupported says that this store does not collect, close or list.
 	ErrUnsupported = errors.New("not supported by this store")
+	// ErrNotWithheld says that no record with this hash is withheld.
+	ErrNotWithheld = errors.New("not withheld")
+	// ErrHeld refuses to release what would not be shown.
+	ErrHeld = errors.New("stays withheld")
 )
 
 // NotOwnerError refuses a write to a row that another node owns.
@@ -148,6 +152,8 @@ type Withheld struct {
 	Reason Reason
 	Detail string
 	Since  time.Time
+	Stub   bool // its cells were discarded
+	Size   int  // in bytes
 }
 
 // Reason is why a record is withheld.
@@ -157,10 +163,14 @@ type Reason string
 const (
 	ReasonSchema     Reason = "schema"     // its table is unknown; ends when the schema arrives
 	ReasonClock      Reason = "clock"      // stamped ahead of the wall; ends by time
-	ReasonConstraint Reason = "constraint" // a constraint or type of the table refuses it
-	ReasonOwner      Reason = "owner"      // not in the name of its writer's node; never ends
-	ReasonCrash      Reason = "crash"      // applying it ended the process twice
+	ReasonConstraint Reason = "constraint" // a constraint or type of the table refuses it; ends when the schema or the program changes, or a person releases it
+	ReasonOwner      Reason = "owner"      // not in the name of its writer's node; never ends, and only a stub is kept
+	ReasonPanic      Reason = "panic"      // the program failed on it; ends as a constraint does
+	ReasonCrash      Reason = "crash"      // applying it ended the process twice; tried again by another program, and every hour
 )
+
+// Reasons lists them.
+var Reasons = [...]Reason{ReasonSchema, ReasonClock, ReasonConstraint, ReasonOwner, ReasonPanic, ReasonCrash}
 
 // Snapshot is a consistent view of a store. Close it soon: it pins the log.
 type Snapshot interface {

@@ -122,6 +122,9 @@ func (w *work) takeDelivery(d *delivery, until func() bool) (bool, error) {
 	}
 	rest := record.Range{From: d.from, To: d.Range.To}
 	if recv.Covers(rest) {
+		if err := w.fill(d, recv, id); err != nil {
+			return false, err
+		}
 		if d.out.Status == 0 {
 			d.out.Status = store.Duplicate
 		}
@@ -134,12 +137,24 @@ func (w *work) takeDelivery(d *delivery, until func() bool) (bool, error) {
 	if !known {
 		id = w.st.intern(d.Writer)
 	}
+	if !w.careful {
+		if err := w.db.intents.add(d.Writer, rest); err != nil {
+			return false, err
+		}
+	}
+	if err := w.fill(d, recv, id); err != nil {
+		return false, err
+	}
 	w.begin()
 	end, at := d.Range.To, record.Point{Writer: d.Writer, Version: d.Range.To}
 	for i := d.next; i < len(d.Changesets); i++ {
 		c := d.Changesets[i]
 		if !recv.Has(c.Version) {
-			if err := w.mergeAll(d, c, id); err != nil {
+			merge := w.mergeAll
+			if w.careful {
+				merge = w.mergeCarefully
+			}
+			if err := merge(d, c, id); err != nil {
 				return false, err
 			}
 		}
@@ -222,38 +237,60 @@ func (db *DB) slice() {
 		db.remote.failAll(err)
 		return
 	}
-	var finished []*delivery
-	var taken []*delivery
+	var b batch
 	err := db.transaction(false, func(w *work) error {
-		for {
-			d := db.remote.pop()
-			if d == nil {
-				return nil
-			}
-			taken = append(taken, d)
-			done, err := w.takeDelivery(d, until)
-			if err != nil {
-				return err
-			}
-			if done {
-				finished = append(finished, d)
-			} else {
-				db.remote.unpop(d)
-			}
-			if until() {
-				return nil
-			}
-		}
+		// What b holds must outlive a panic.
+		err := shield(func() error { return w.takeAll(&b, until) })
+		return errors.Join(err, db.intents.clear())
 	})
-	if err != nil {
+	switch {
+	case err == nil:
+		for _, d := range b.finished {
+			db.finish(d)
+		}
+	case trouble(err):
 		// All of the slice is undone: nobody may take its outcome for true.
-		db.remote.fail(taken, err)
-		return
+		db.remote.fail(b.taken, errors.Join(err, db.intents.clear()))
+	default:
+		db.isolate(b.taken, err)
 	}
-	for _, d := range finished {
-		db.metrics.deliveries.WithLabelValues(statusLabel(d.out.Status)).Inc()
-		close(d.done)
-		db.remote.leave()
+	if b.alone != nil {
+		db.sliceAlone(b.alone)
 	}
 	db.metrics.slices.Observe(time.Since(start).Seconds())
+}
+
+// batch is what one slice has taken from the queue.
+type batch struct {
+	taken    []*delivery // to be merged together; one may be in it twice
+	finished []*delivery // of those
+	alone    *delivery   // that came next and is to be merged alone
+}
+
+// takeAll merges deliveries until it is time to end the slice, or one comes
+// that is to be merged alone.
+func (w *work) takeAll(b *batch, until func() bool) error {
+	for {
+		d := w.db.remote.pop()
+		if d == nil {
+			return nil
+		}
+		if d.careful || w.db.suspects.suspect(d.Writer, d.Range) {
+			b.alone = d
+			return nil
+		}
+		b.taken = append(b.taken, d)
+		done, err := w.takeDelivery(d, until)
+		switch {
+		case err != nil:
+			return err
+		case done:
+			b.finished = append(b.finished, d)
+		default:
+			w.db.remote.unpop(d)
+		}
+		if until() {
+			return nil
+		}
+	}
 }

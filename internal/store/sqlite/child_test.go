@@ -28,6 +28,9 @@ const (
 var children = map[string]func(context.Context, *sqlite.DB){"write": writeUntilKilled, "serve": serveLines}
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(crashPath); path != "" {
+		applyUntilCrashed(path)
+	}
 	if path := os.Getenv(childPath); path != "" {
 		beChild(path)
 	}

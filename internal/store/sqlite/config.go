@@ -11,6 +11,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
+	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
 // Durability says when a local write is acknowledged. What peers sent is
@@ -51,6 +52,12 @@ type Config struct {
 	SetAside   bool                  // a damaged file is renamed and kept, and the store starts empty; else it is refused
 	Progress   func()                // called in every round of the loop, for a watchdog; nil for none
 	FeedKeep   int                   // feed entries kept on disk; zero means 100,000
+	Program    string                // version of the program: another one tries again what has ended the process
+
+	// Trip is called with every row that peers' records are about to show, to
+	// break the program on purpose: it may panic or end the process. For tests
+	// and federations for development; nil in production.
+	Trip func(table string, row store.Row)
 }
 
 func (c Config) validate() error {

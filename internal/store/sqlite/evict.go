@@ -96,7 +96,7 @@ func (w *work) dropHeldOwned(id int64) error {
 	}
 	for _, h := range held {
 		if h.Kind == record.Owned {
-			w.uncount(&h.standing)
+			w.count(&h.standing, -1)
 		}
 	}
 	return w.c.exec(`DELETE FROM _fb_withheld WHERE w = ? AND kind = ?`, id, int64(record.Owned))

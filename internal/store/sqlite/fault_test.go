@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,8 +36,8 @@ func openInside(t *testing.T, cfg Config) *DB {
 	return db
 }
 
-// inLoop runs SQL on the writing connection, between transactions.
-func inLoop(t *testing.T, db *DB, sql string) {
+// scriptInLoop runs SQL on the writing connection, between transactions.
+func scriptInLoop(t *testing.T, db *DB, sql string) {
 	t.Helper()
 	if err := db.do(t.Context(), func(w *work) error { return w.c.script(sql) }); err != nil {
 		t.Fatal(err)
@@ -78,7 +79,7 @@ func TestFullDiskIsAnErrorAndNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := statesOf(t, db)
-	inLoop(t, db, "PRAGMA max_page_count = 1") // as small as it is now
+	scriptInLoop(t, db, "PRAGMA max_page_count = 1") // as small as it is now
 	var full sqlite3.Error
 	if err := db.putRow(t, bigRow("w1", 1)); !errors.As(err, &full) || full.Code != sqlite3.ErrFull {
 		t.Errorf("local write: %v", err)
@@ -94,10 +95,10 @@ func TestFullDiskIsAnErrorAndNothingElse(t *testing.T) {
 	if diff := cmp.Diff(before, statesOf(t, db)); diff != "" {
 		t.Errorf("states changed (-before +after):\n%s", diff)
 	}
-	if db.held.Load() != 0 || db.Failed() != nil {
-		t.Errorf("%d withheld, failed: %v", db.held.Load(), db.Failed())
+	if db.withheld().all() != 0 || db.Failed() != nil {
+		t.Errorf("%d withheld, failed: %v", db.withheld().all(), db.Failed())
 	}
-	inLoop(t, db, "PRAGMA max_page_count = 1000000")
+	scriptInLoop(t, db, "PRAGMA max_page_count = 1000000")
 	if err := db.putRow(t, bigRow("w1", 1)); err != nil {
 		t.Errorf("local write with room again: %v", err)
 	}
@@ -268,11 +269,14 @@ func TestStoresPlanToUseTheirIndexes(t *testing.T) {
 func TestWithheldBytesOfAWriterAreCapped(t *testing.T) {
 	db := openInside(t, Config{})
 	db.maxHeld = 100_000
-	forger, other := record.Writer{Node: "w2", Boot: 5, Bits: 1}, record.Writer{Node: "w3", Boot: 5, Bits: 1}
+	flood, other := record.Writer{Node: "w2", Boot: 5, Bits: 1}, record.Writer{Node: "w3", Boot: 5, Bits: 1}
 	send := func(w record.Writer, v int, owner string) store.Outcome {
 		r, err := db.byName["machines"].Record(bigRow(owner, v), "")
 		if err != nil {
 			t.Fatal(err)
+		}
+		if w == flood {
+			r.Table = 999 // nobody knows it
 		}
 		out, err := db.Apply(t.Context(), []record.Delivery{record.Pushed(record.Changeset{Writer: w, Version: record.Version(v), Records: []record.Record{r}})})
 		if err != nil {
@@ -281,21 +285,45 @@ func TestWithheldBytesOfAWriterAreCapped(t *testing.T) {
 		return out[0]
 	}
 	for v := 1; v <= 3; v++ {
-		if out := send(forger, v, "w9"); out.Withheld != 1 {
+		if out := send(flood, v, "w2"); out.Withheld != 1 {
 			t.Errorf("version %d: %+v", v, out)
 		}
 	}
-	if out := send(forger, 4, "w9"); out.Status != store.Rejected {
+	if out := send(flood, 4, "w2"); out.Status != store.Rejected {
 		t.Errorf("over the cap: %+v", out)
 	}
 	if out := send(other, 1, "w3"); out.Status != store.Applied || out.Withheld != 0 {
 		t.Errorf("another writer: %+v", out)
 	}
 	for _, ws := range statesOf(t, db) {
-		if ws.Writer == forger && ws.Received.Head != 3 {
+		if ws.Writer == flood && ws.Received.Head != 3 {
 			t.Errorf("a refused version counts as received: %v", ws.Received)
 		}
 	}
+	if got := db.Stats().OverHeld; !slices.Equal(got, []record.Node{"w2"}) {
+		t.Errorf("over the cap are %q", got)
+	}
+	list := heldOf(t, db)
+	if err := db.Discard(t.Context(), list[0].Hash); err != nil {
+		t.Fatal(err)
+	}
+	if out := send(flood, 4, "w2"); out.Status != store.Applied {
+		t.Errorf("with room again: %+v", out)
+	}
+}
+
+func heldOf(t *testing.T, db *DB) []store.Withheld {
+	t.Helper()
+	s, err := db.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	out, err := s.Withheld()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func TestSnapshotCallsMayBeNested(t *testing.T) {

@@ -8,10 +8,11 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/hlc"
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
 // format counts the layouts of the engine's tables.
-const format = 2
+const format = 3
 
 const identityTable = `CREATE TABLE IF NOT EXISTS _fb_local_identity (
 	one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL, fleet TEXT NOT NULL,
@@ -29,13 +30,19 @@ var engineTables = []string{
 		tbl INTEGER NOT NULL, key BLOB NOT NULL, foreign_w INTEGER NOT NULL, foreign_v INTEGER NOT NULL,
 		w INTEGER NOT NULL, v INTEGER NOT NULL, wall INTEGER NOT NULL, kind INTEGER NOT NULL, ord BLOB NOT NULL,
 		del INTEGER NOT NULL, hash BLOB NOT NULL, cells BLOB NOT NULL,
-		reason TEXT NOT NULL, detail TEXT NOT NULL, since INTEGER NOT NULL,
+		reason TEXT NOT NULL, detail TEXT NOT NULL, since INTEGER NOT NULL, stub INTEGER NOT NULL,
 		PRIMARY KEY (tbl, key, foreign_w, foreign_v)) STRICT, WITHOUT ROWID`,
 	`CREATE INDEX IF NOT EXISTS _fb_withheld_by_writer ON _fb_withheld (w, v)`,
 	`CREATE TABLE IF NOT EXISTS _fb_evicted (node TEXT PRIMARY KEY, boot INTEGER NOT NULL) STRICT, WITHOUT ROWID`,
 	`CREATE TABLE IF NOT EXISTS _fb_local_values (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID`,
 	`CREATE TABLE IF NOT EXISTS _fb_local_boots (
 		id INTEGER PRIMARY KEY, boot INTEGER NOT NULL, bits INTEGER NOT NULL, start INTEGER NOT NULL) STRICT`,
+	// What was in hand when a process ended, and how often a record was alone.
+	`CREATE TABLE IF NOT EXISTS _fb_local_suspects (
+		node TEXT NOT NULL, boot INTEGER NOT NULL, bits INTEGER NOT NULL, low INTEGER NOT NULL, high INTEGER NOT NULL,
+		PRIMARY KEY (node, boot, bits, low)) STRICT, WITHOUT ROWID`,
+	`CREATE TABLE IF NOT EXISTS _fb_local_crashes (
+		hash BLOB PRIMARY KEY, crashes INTEGER NOT NULL, tried INTEGER NOT NULL, program TEXT NOT NULL) STRICT, WITHOUT ROWID`,
 	// The entries of one transaction; sequence is that of the last.
 	`CREATE TABLE IF NOT EXISTS _fb_local_feed (sequence INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT`,
 }
@@ -126,11 +133,13 @@ func loadState(c *conn) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	held, err := c.row(`SELECT count(*), coalesce(sum(reason = 'clock'), 0) FROM _fb_withheld`)
+	err = c.rows(context.Background(), `SELECT reason, count(*) FROM _fb_withheld GROUP BY reason`, nil, func(r []record.Value) error {
+		st.held[reasonAt(store.Reason(r[0].Data))] += r[1].Int
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	st.withheld, st.ahead = held[0].Int, held[1].Int
 	if v, err := c.row(sqlValue, valueStamp); err != nil {
 		return nil, err
 	} else if v != nil {

@@ -189,6 +189,10 @@ func (w *work) mayWrite(wr *write, r record.Record, at record.Point) error {
 		over = w.top(r.Kind, wr.shown, wr.held)
 	}
 	if !record.Wins(r.Rank(at), w.rank(r.Kind, over)) {
+		if over == wr.held {
+			return fmt.Errorf("table %s: row %v ranks below record %v of node %q, which is withheld until its stamp is no longer ahead of this node's clock (firebreak withheld show %v): %w",
+				wr.table.Name, wr.cols, over.hash, w.st.point(over.writer, over.version).Writer.Node, over.hash, store.ErrOvertaken)
+		}
 		return fmt.Errorf("table %s: row %v ranks at or below the record of %v: %w", wr.table.Name, wr.cols, w.st.point(over.writer, over.version), store.ErrOvertaken)
 	}
 	return nil

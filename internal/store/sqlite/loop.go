@@ -9,20 +9,26 @@ import (
 )
 
 const (
-	dueEvery   = 100 * time.Millisecond // look at what is withheld for the clock
-	idleEvery  = time.Second            // move the log into the file when idle
-	trimEvery  = 1000                   // feed entries between two trims
-	pauseLimit = 50 * time.Millisecond  // for a WAL checkpoint to come closer
+	dueEvery    = 100 * time.Millisecond // look at what is withheld for the clock
+	idleEvery   = time.Second            // move the log into the file when idle
+	trimEvery   = 1000                   // feed entries between two trims
+	lookCrashed = time.Minute            // between two looks for withheld records to try again
+	pauseLimit  = 50 * time.Millisecond  // for a WAL checkpoint to come closer
 )
 
-// job is something else that the loop does in a transaction of its own.
+// job is something else that the loop does between its transactions.
 type job struct {
-	fn   func(*work) error
+	fn   func() error
 	done chan error // of size 1
 }
 
 // do runs fn in the loop, in a transaction that waits for the disk.
 func (db *DB) do(ctx context.Context, fn func(*work) error) error {
+	return db.inLoop(ctx, func() error { return db.transaction(true, fn) })
+}
+
+// inLoop runs fn in the goroutine that owns the writing connection.
+func (db *DB) inLoop(ctx context.Context, fn func() error) error {
 	j := &job{fn: fn, done: make(chan error, 1)}
 	select {
 	case db.jobs <- j:
@@ -63,7 +69,7 @@ func (db *DB) run() {
 		case w := <-db.local:
 			db.takeLocal(w)
 		case j := <-db.jobs:
-			j.done <- db.transaction(true, j.fn)
+			j.done <- j.fn()
 		case <-db.remote.wake:
 		case <-timer.C:
 			db.wal.idle()
@@ -89,7 +95,7 @@ func (db *DB) end() {
 func (db *DB) takeJob() {
 	select {
 	case j := <-db.jobs:
-		j.done <- db.transaction(true, j.fn)
+		j.done <- j.fn()
 	default:
 	}
 }
@@ -144,7 +150,8 @@ func (db *DB) publish() {
 	if old := db.writer.Load(); old == nil || *old != self {
 		db.writer.Store(&self)
 	}
-	db.held.Store(db.st.withheld)
+	held := db.st.held
+	db.held.Store(&held)
 	db.line.publish(db.st.entries, db.st.boots)
 	db.wal.wrote(db.c.state.Frames())
 	db.st.entries, db.st.lines = nil, db.st.lines[:0]
@@ -168,7 +175,8 @@ func (db *DB) sync(on bool) error {
 
 // due does what has become due.
 func (db *DB) due() {
-	if db.st.ahead > 0 {
+	db.dueCrashed()
+	if db.st.held[reasonAt(store.ReasonClock)] > 0 {
 		more := true
 		for more {
 			err := db.transaction(false, func(w *work) (err error) {
@@ -193,8 +201,22 @@ func (db *DB) due() {
 	}
 }
 
+// dueCrashed tries again what has ended the process, when it is time to.
+func (db *DB) dueCrashed() {
+	if db.st.held[reasonAt(store.ReasonCrash)] == 0 || db.cfg.Now().Sub(db.looked).Abs() < lookCrashed {
+		return
+	}
+	db.looked = db.cfg.Now()
+	for more, err := db.retryCrashed(); more || err != nil; more, err = db.retryCrashed() {
+		if err != nil {
+			db.cfg.Logger.Warn("retry of withheld records", "err", err)
+			return
+		}
+	}
+}
+
 func (db *DB) nextDue() time.Duration {
-	if db.st.ahead > 0 {
+	if db.st.held[reasonAt(store.ReasonClock)] > 0 {
 		return dueEvery
 	}
 	return idleEvery
@@ -211,7 +233,7 @@ func (db *DB) breatheRemote() {
 		case w := <-db.local:
 			db.takeLocal(w)
 		case j := <-db.jobs:
-			j.done <- db.transaction(true, j.fn)
+			j.done <- j.fn()
 		case <-db.quit:
 			return
 		}

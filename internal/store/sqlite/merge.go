@@ -22,12 +22,14 @@ type offer struct {
 	at     record.Point
 	writer int64
 	wall   int64
+	since  int64 // when it was withheld first, in Unix milliseconds; zero if it was not
 	table  *table
 	key    []record.Value
 	row    store.Row // nil for a tombstone
 	more   []byte
 
 	// What merge has found out.
+	forced      fault // known before: why it cannot be shown
 	fault       fault
 	shown, held *standing
 	over        bool // withheld, or to be dropped
@@ -108,7 +110,10 @@ func (w *work) look(o *offer) (err error) {
 		o.over, o.fault = true, fault{reason: store.ReasonOwner}
 		return w.withholdForeign(o)
 	}
-	if o.fault, err = w.judge(o); err == nil {
+	if o.fault = o.forced; o.fault.reason == "" {
+		o.fault, err = w.judge(o)
+	}
+	if err == nil {
 		o.held, err = w.held(o.Table, o.Key)
 	}
 	return err
@@ -144,21 +149,22 @@ type fault struct {
 // judge looks at a record by the schema and the clock of this node.
 func (w *work) judge(o *offer) (fault, error) {
 	t := o.table
-	if t == nil {
+	switch {
+	case t == nil && o.Stub != nil:
+		return fault{reason: store.Reason(o.Stub.Reason), detail: "its cells were discarded"}, nil
+	case t == nil:
 		return fault{reason: store.ReasonSchema, detail: "table is unknown"}, nil
 	}
-	if t.Kind != o.Kind || len(o.key) != len(t.Key) {
-		return fault{reason: store.ReasonConstraint, detail: "kind or key is not the table's"}, nil
-	}
-	for i, c := range t.Key {
-		if kept, err := w.kept(t.keys[i], o.key[i]); err != nil || !kept {
-			return fault{reason: store.ReasonConstraint, detail: "value does not fit column " + c.Name}, err
-		}
+	if fits, err := w.fits(o); err != nil || !fits {
+		return fault{reason: store.ReasonConstraint, detail: "kind or key is not the table's"}, err
 	}
 	if err := t.fitsKey(o.key); err != nil {
 		return fault{reason: store.ReasonConstraint, detail: err.Error()}, nil
 	}
 	ok := fault{shaped: true}
+	if o.Stub != nil {
+		return fault{store.Reason(o.Stub.Reason), "its cells were discarded", true}, nil
+	}
 	bad := func(reason store.Reason, format string, args ...any) (fault, error) {
 		return fault{reason, fmt.Sprintf(format, args...), true}, nil
 	}
@@ -188,8 +194,25 @@ func (w *work) judge(o *offer) (fault, error) {
 			return bad(store.ReasonConstraint, "boot %v is beyond two years from now", boot)
 		}
 	}
+	if w.db.cfg.Trip != nil {
+		w.db.cfg.Trip(t.Name, row)
+	}
 	o.row, o.more = row, more
 	return ok, nil
+}
+
+// fits reports whether the table can hold a row with the key of o.
+func (w *work) fits(o *offer) (bool, error) {
+	t := o.table
+	if t == nil || t.Kind != o.Kind || len(o.key) != len(t.Key) {
+		return false, nil
+	}
+	for i := range t.Key {
+		if kept, err := w.kept(t.keys[i], o.key[i]); err != nil || !kept {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // rebuild makes the record of a row that the table shows, with the cells of

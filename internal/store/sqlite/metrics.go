@@ -21,6 +21,7 @@ type metrics struct {
 	checkpoints prometheus.Counter
 	queries     *prometheus.CounterVec
 	capped      prometheus.Counter
+	isolated    prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, db *DB) *metrics {
@@ -44,12 +45,13 @@ func newMetrics(reg prometheus.Registerer, db *DB) *metrics {
 		queries:     prometheus.NewCounterVec(prometheus.CounterOpts(name("queries_total", "Read-only statements, by outcome.")), []string{"outcome"}),
 	}
 	m.capped = prometheus.NewCounter(prometheus.CounterOpts(name("withheld_cap_total", "Deliveries refused because too much of their writer is withheld.")))
+	m.isolated = prometheus.NewCounter(prometheus.CounterOpts(name("isolated_total", "Batches that failed to merge and were merged record by record.")))
 	gauge := func(n, help string, fn func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(name(n, help)), fn)
 	}
 	m.all = []prometheus.Collector{
-		m.local, m.deliveries, m.commits, m.slices, m.checkpoints, m.queries, m.capped,
-		gauge("withheld_records", "Records received and not visible.", func() float64 { return float64(db.held.Load()) }),
+		m.local, m.deliveries, m.commits, m.slices, m.checkpoints, m.queries, m.capped, m.isolated,
+		gauge("withheld_records", "Records received and not visible.", func() float64 { return float64(db.withheld().all()) }),
 		gauge("wal_bytes", "Size of the write-ahead log.", func() float64 {
 			if db.wal == nil {
 				return 0
@@ -69,6 +71,11 @@ func newMetrics(reg prometheus.Registerer, db *DB) *metrics {
 			return 1
 		}),
 		gauge("apply_queue", "Deliveries that wait.", func() float64 { return float64(db.remote.length()) }),
+	}
+	for _, r := range store.Reasons {
+		o := name("withheld_by_reason", "Records received and not visible, by reason.")
+		o.ConstLabels = prometheus.Labels{"lane": db.cfg.Lane, "reason": string(r)}
+		m.all = append(m.all, prometheus.NewGaugeFunc(prometheus.GaugeOpts(o), func() float64 { return float64(db.withheld()[reasonAt(r)]) }))
 	}
 	return m
 }

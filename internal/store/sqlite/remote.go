@@ -17,10 +17,11 @@ type delivery struct {
 	done chan struct{} // closed when out or err is set
 
 	// Owned by the loop.
-	next int            // changesets before it are merged
-	from record.Version // versions below it are received
-	out  store.Outcome
-	err  error
+	careful bool           // to be merged record by record: a record of it, or beside it, made a merge fail
+	next    int            // changesets before it are merged
+	from    record.Version // versions below it are received
+	out     store.Outcome
+	err     error
 }
 
 // remoteQueue holds what peers sent, a queue per writer, served in turn.

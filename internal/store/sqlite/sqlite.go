@@ -28,6 +28,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"sync"
@@ -66,7 +67,7 @@ type DB struct {
 
 	writer atomic.Pointer[record.Writer]
 	failed atomic.Pointer[error]
-	held   atomic.Int64
+	held   atomic.Pointer[heldCount]
 
 	// Owned by the loop.
 	c       *conn
@@ -79,6 +80,10 @@ type DB struct {
 	packed  packing
 	locals  map[string]bool // tables of this node alone; nil to be read anew
 	localAt int64           // the number of the schema then
+
+	intents  *intents
+	suspects suspects
+	looked   time.Time // for withheld records to try again
 }
 
 var _ store.Store = (*DB)(nil)
@@ -153,6 +158,9 @@ func open(ctx context.Context, cfg Config, lock *fileLock) (*DB, error) {
 		if db.c != nil {
 			_ = db.c.close()
 		}
+		if db.intents != nil {
+			_ = db.intents.close()
+		}
 		db.metrics.unregister()
 		return nil, err
 	}
@@ -196,6 +204,13 @@ func (db *DB) prepare(ctx context.Context) error {
 		return err
 	}
 	if err := db.checkUnclean(ctx); err != nil {
+		return err
+	}
+	var left []intent
+	if db.intents, left, err = openIntents(db.cfg.Path + ".intents"); err != nil {
+		return err
+	}
+	if err := db.loadSuspects(left); err != nil {
 		return err
 	}
 	if db.st, err = loadState(c); err != nil {
@@ -245,29 +260,6 @@ func (db *DB) rollback() error {
 	return db.c.script("ROLLBACK")
 }
 
-// retryWithheld judges everything withheld anew: the schema may have come, or
-// the program learnt better.
-func (db *DB) retryWithheld() error {
-	var table int64 = -1 << 63
-	key := []byte{}
-	for {
-		more := false
-		err := db.transaction(false, func(w *work) error {
-			held, err := w.list(sqlHeldRetry, table, key)
-			for _, h := range held {
-				if err == nil {
-					err = w.release(h)
-				}
-				table, key, more = int64(h.Table), []byte(h.Key), true
-			}
-			return err
-		})
-		if err != nil || !more {
-			return err
-		}
-	}
-}
-
 // bootLimit is the highest boot that is believed.
 func (db *DB) bootLimit() uint64 { return uint64(max(0, db.cfg.Now().Add(maxAhead).Unix())) }
 
@@ -285,6 +277,14 @@ func (db *DB) Tables() []schema.Table {
 	return out
 }
 
+// withheld counts the records that are received and not visible.
+func (db *DB) withheld() heldCount {
+	if h := db.held.Load(); h != nil {
+		return *h
+	}
+	return heldCount{}
+}
+
 // Close ends the loop, after what it has in hand, and closes the file. Whoever
 // still waits gets [store.ErrClosed].
 func (db *DB) Close() error {
@@ -300,7 +300,7 @@ func (db *DB) Close() error {
 		} else {
 			err = db.c.keepLog() // what the disk has is for the next start to judge
 		}
-		err = errors.Join(err, db.users.close(), db.inside.close(), db.wal.close(), db.c.close(), db.lock.release())
+		err = errors.Join(err, db.users.close(), db.inside.close(), db.wal.close(), db.c.close(), db.intents.close(), db.lock.release())
 		db.metrics.unregister()
 	})
 	if err != nil {
@@ -313,6 +313,7 @@ func (db *DB) Close() error {
 type Stats struct {
 	Rows     map[string]int64 // live rows by table
 	Withheld int64            // records received and not visible
+	OverHeld []record.Node    // nodes of writers of which too much is withheld: their records stay gaps
 	WALBytes int64            // size of the log
 	Pinned   []string         // who keeps a long log from starting over, as far as it can be told
 	Paused   bool             // peers' records wait until the log is shorter
@@ -324,7 +325,7 @@ type Stats struct {
 // Stats counts. It reads every table's key once, so it is not for hot paths.
 func (db *DB) Stats() Stats {
 	s := Stats{
-		Rows: map[string]int64{}, Withheld: db.held.Load(), WALBytes: db.wal.size(),
+		Rows: map[string]int64{}, Withheld: db.withheld().all(), WALBytes: db.wal.size(),
 		Pinned: db.wal.pinned(), Paused: db.wal.paused.Load(),
 		Queue: db.remote.length(), Readers: db.users.busy() + db.inside.busy(),
 	}
@@ -338,7 +339,10 @@ func (db *DB) Stats() Stats {
 			}
 			s.Rows[t.Name] = r[0].Int
 		}
-		return nil
+		return c.rows(ctx, sqlOverHeld, []driver.Value{db.maxHeld}, func(r []record.Value) error {
+			s.OverHeld = append(s.OverHeld, record.Node(r[0].Data))
+			return nil
+		})
 	})
 	return s
 }

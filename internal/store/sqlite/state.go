@@ -34,8 +34,7 @@ type state struct {
 	lastID   int64
 	clock    hlc.Clock
 	sequence uint64 // of the last feed entry
-	withheld int64  // records that are withheld
-	ahead    int64  // of those, for the clock
+	held     heldCount
 	started  []int64
 	boots    []lineBoot
 
@@ -65,7 +64,7 @@ func (s *state) absorb(c *state) {
 	maps.Copy(s.ids, c.ids)
 	maps.Copy(s.evicted, c.evicted)
 	s.self, s.lastID, s.clock, s.sequence = c.self, c.lastID, c.clock, c.sequence
-	s.withheld, s.ahead, s.started, s.boots = c.withheld, c.ahead, c.started, c.boots
+	s.held, s.started, s.boots = c.held, c.started, c.boots
 	s.entries = append(s.entries, c.entries...)
 	s.lines = append(s.lines, c.lines...)
 }

@@ -4,22 +4,24 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 	"time"
 
-	"github.com/firebreak-dev/firebreak/internal/hlc"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
 const (
-	heldColumns  = `w, v, wall, ord, del, hash, tbl, key, kind, cells, reason, detail, since`
+	heldColumns  = `w, v, wall, ord, del, hash, tbl, key, kind, cells, reason, detail, since, stub`
 	sqlHeld      = `SELECT ` + heldColumns + ` FROM _fb_withheld WHERE tbl = ? AND key = ? AND foreign_w = 0 AND foreign_v = 0`
 	sqlDropHeld  = `DELETE FROM _fb_withheld WHERE tbl = ? AND key = ? AND foreign_w = 0 AND foreign_v = 0`
 	sqlHeldOf    = `SELECT ` + heldColumns + ` FROM _fb_withheld WHERE w = ? AND v BETWEEN ? AND ?`
 	sqlHeldAll   = `SELECT ` + heldColumns + ` FROM _fb_withheld ORDER BY tbl, key, foreign_w, foreign_v`
-	sqlHeldRetry = `SELECT ` + heldColumns + ` FROM _fb_withheld WHERE foreign_w = 0 AND (tbl, key) > (?, ?) ORDER BY tbl, key LIMIT 500`
-	sqlHeldClock = `SELECT ` + heldColumns + ` FROM _fb_withheld WHERE reason = 'clock' AND ord <= ? LIMIT 100`
-	sqlPutHeld   = `INSERT INTO _fb_withheld (foreign_w, foreign_v, ` + heldColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	sqlHeldHash  = `SELECT ` + heldColumns + `, foreign_w FROM _fb_withheld WHERE hash = ?`
+	sqlHeldRetry = `SELECT ` + heldColumns + ` FROM _fb_withheld WHERE foreign_w = 0 AND stub = 0 AND reason <> 'crash' AND (tbl, key) > (?, ?) ORDER BY tbl, key LIMIT 500`
+	sqlHeldClock = `SELECT ` + heldColumns + ` FROM _fb_withheld WHERE reason = 'clock' AND stub = 0 AND ord <= ? LIMIT 100`
+	sqlOverHeld  = `SELECT DISTINCT node FROM (SELECT w, sum(length(key) + length(cells) + 128) AS size FROM _fb_withheld GROUP BY w) JOIN _fb_writers ON id = w WHERE size > ? ORDER BY node`
+	sqlPutHeld   = `INSERT INTO _fb_withheld (foreign_w, foreign_v, ` + heldColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 )
 
 // heldRecord is a withheld record, whole.
@@ -44,7 +46,10 @@ func readHeld(r []record.Value) *heldRecord {
 	}
 	copy(h.hash[:], r[5].Data)
 	h.size = heldSize(h.Key, r[9].Data)
-	if cells := r[9].Data; cells != "" {
+	switch cells := r[9].Data; {
+	case r[13].Int != 0:
+		h.Stub = &record.Stub{Hash: h.hash, Reason: string(h.reason)}
+	case cells != "":
 		h.Cells = []byte(cells)
 	}
 	return h
@@ -52,14 +57,22 @@ func readHeld(r []record.Value) *heldRecord {
 
 // held returns what is withheld for a key, foreign records aside.
 func (w *work) held(t record.TableID, k record.Key) (*standing, error) {
-	if w.st.withheld == 0 {
+	h, err := w.heldRecord(t, k)
+	if err != nil || h == nil {
+		return nil, err
+	}
+	return &h.standing, nil
+}
+
+func (w *work) heldRecord(t record.TableID, k record.Key) (*heldRecord, error) {
+	if w.st.held.all() == 0 {
 		return nil, nil
 	}
 	r, err := w.c.row(sqlHeld, int64(t), []byte(k))
 	if err != nil || r == nil {
 		return nil, err
 	}
-	return &readHeld(r).standing, nil
+	return readHeld(r), nil
 }
 
 // withhold keeps o beside its table if it ranks above all there is, and
@@ -75,14 +88,18 @@ func (w *work) withhold(o *offer, f fault, shown, held *standing) (bool, error) 
 	}
 	next := new(w.standing(o))
 	w.retop(o.Kind, w.top(o.Kind, shown, held), next)
+	if f.reason != store.ReasonClock {
+		w.st.clock.Observe(o.Stamp()) // or a write of this node would rank below it
+	}
 	return true, w.putHeld(o, next, f, 0, 0)
 }
 
-// withholdForeign keeps a record in another node's name. It competes with
-// nothing, so each has its own place.
+// withholdForeign keeps a stub of a record in another node's name. It competes
+// with nothing, so each has its own place.
 func (w *work) withholdForeign(o *offer) error {
 	s := new(w.standing(o))
 	w.retop(o.Kind, nil, s)
+	o.Cells, o.Stub = nil, &record.Stub{Hash: s.hash, Reason: string(store.ReasonOwner)}
 	owner, _ := o.Key.Owner()
 	f := fault{reason: store.ReasonOwner, detail: fmt.Sprintf("row of %q written by %q", owner, o.at.Writer.Node)}
 	return w.putHeld(o, s, f, o.writer, o.at.Version)
@@ -95,83 +112,93 @@ const maxHeld = 64 << 20
 func heldSize(k record.Key, cells string) int64 { return int64(len(k) + len(cells) + 128) }
 
 func (w *work) putHeld(o *offer, s *standing, f fault, foreignWriter int64, foreignVersion record.Version) error {
-	w.st.withheld++
-	w.st.change(s.writer).held += heldSize(o.Key, string(o.Cells))
-	if f.reason == store.ReasonClock {
-		w.st.ahead++
-	}
-	cells := o.Cells
+	s.reason, s.size = f.reason, heldSize(o.Key, string(o.Cells))
+	w.count(s, 1)
+	cells, since := o.Cells, o.since
 	if cells == nil {
 		cells = []byte{}
 	}
+	if since == 0 {
+		since = w.db.cfg.Now().UnixMilli()
+	}
 	return w.c.exec(sqlPutHeld, foreignWriter, int64(foreignVersion),
 		s.writer, int64(s.version), s.wall, []byte(s.order), s.deleted, s.hash[:],
-		int64(o.Table), []byte(o.Key), int64(o.Kind), cells, string(f.reason), f.detail, w.db.cfg.Now().UnixMilli())
+		int64(o.Table), []byte(o.Key), int64(o.Kind), cells, string(f.reason), f.detail, since, o.Stub != nil)
 }
 
 func (w *work) dropHeld(t record.TableID, k record.Key, held *standing) error {
-	w.uncount(held)
+	w.count(held, -1)
 	return w.c.exec(sqlDropHeld, int64(t), []byte(k))
 }
 
-func (w *work) uncount(s *standing) {
-	w.st.withheld--
-	w.st.change(s.writer).held -= s.size
-	if s.reason == store.ReasonClock {
-		w.st.ahead--
-	}
+// count adds a withheld record to what is counted of them, or takes it out.
+func (w *work) count(s *standing, by int64) {
+	w.st.held[reasonAt(s.reason)] += by
+	w.st.change(s.writer).held += by * s.size
 }
 
-// release judges a withheld record anew.
-func (w *work) release(h *heldRecord) error {
-	at := w.st.point(h.writer, h.version)
-	offers := make([]offer, 1)
-	o := &offers[0]
-	if err := w.offer(o, record.Changeset{Writer: at.Writer, Version: at.Version, Wall: h.wall}, h.writer, h.Record); err != nil {
-		return err
+// heldCount is how many records are withheld, by [reasonAt].
+type heldCount [len(store.Reasons) + 1]int64
+
+// reasonAt is the place of a reason; a stub may bring one of a later program.
+func reasonAt(r store.Reason) int {
+	if i := slices.Index(store.Reasons[:], r); i >= 0 {
+		return i
 	}
-	f, err := w.judge(o)
-	if err != nil {
-		return err
+	return len(store.Reasons)
+}
+
+func (h heldCount) all() (n int64) {
+	for _, k := range h {
+		n += k
 	}
-	if f.reason == h.reason {
-		return nil // still so
-	}
-	var shown *standing
-	if f.shaped {
-		if shown, err = w.c.shown(o.table, o.key); err != nil {
-			return err
-		}
-	}
-	if err := w.dropHeld(h.Table, h.Key, &h.standing); err != nil {
-		return err
-	}
-	w.begin()
-	w.retop(h.Kind, w.top(h.Kind, shown, &h.standing), shown)
-	if _, err := w.merge(offers); err != nil {
-		return err
-	}
-	if len(w.changes) == 0 && len(w.changed) == 0 {
+	return n
+}
+
+// fill puts whole records of d in the place of their stubs. Their versions have
+// been received: nothing but what is shown changes.
+func (w *work) fill(d *delivery, recv record.Received, id int64) error {
+	if w.st.held.all() == 0 {
 		return nil
 	}
-	w.enter(at, nil)
+	for _, c := range d.Changesets {
+		if !recv.Has(c.Version) {
+			continue
+		}
+		for _, r := range c.Records {
+			if r.Stub != nil || r.ForeignOwner(c.Writer) {
+				continue
+			}
+			h, err := w.heldRecord(r.Table, r.Key)
+			if err != nil {
+				return err
+			}
+			if h == nil || h.Stub == nil || h.writer != id || h.version != c.Version || w.db.hasher.Hash(r, c.Point()) != h.hash {
+				continue
+			}
+			whole := *h
+			whole.Record, whole.reason, whole.size = r, "", heldSize(r.Key, string(r.Cells))
+			if err := w.replaceHeld(h, &whole); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
-// releaseAhead shows what was stamped ahead and is so no longer, and reports
-// whether there may be more.
-func (w *work) releaseAhead() (bool, error) {
-	limit := record.StampOrder(hlc.At(w.db.cfg.Now().Add(MaxDrift)))
-	due, err := w.list(sqlHeldClock, []byte(limit))
-	if err != nil {
-		return false, err
+// replaceHeld puts a whole record in the place of its stub, and judges it.
+func (w *work) replaceHeld(stub, whole *heldRecord) error {
+	w.count(&stub.standing, -1)
+	whole.reason = stub.reason
+	w.count(&whole.standing, 1)
+	cells := whole.Cells
+	if cells == nil {
+		cells = []byte{}
 	}
-	for _, h := range due {
-		if err := w.release(h); err != nil {
-			return false, err
-		}
+	if err := w.c.exec(`UPDATE _fb_withheld SET stub = 0, cells = ? WHERE hash = ?`, cells, whole.hash[:]); err != nil {
+		return err
 	}
-	return len(due) > 0, nil
+	return w.release(whole)
 }
 
 func (w *work) list(sql string, args ...driver.Value) ([]*heldRecord, error) {
@@ -191,6 +218,6 @@ func (db *DB) withheldOf(h *heldRecord, at record.Point) store.Withheld {
 	}
 	return store.Withheld{
 		Table: name, Key: h.Key, Point: at, Hash: h.hash,
-		Reason: h.reason, Detail: h.detail, Since: time.UnixMilli(h.since),
+		Reason: h.reason, Detail: h.detail, Since: time.UnixMilli(h.since), Stub: h.Stub != nil, Size: len(h.Key) + len(h.Cells),
 	}
 }

@@ -16,6 +16,8 @@ type work struct {
 	c  *conn
 	st *state
 
+	careful bool // records are merged one at a time
+
 	// Of the feed entry in hand.
 	changed map[int64]bool // writers
 	changes []store.Change
