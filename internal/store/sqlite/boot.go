@@ -123,7 +123,7 @@ func (db *DB) metOwnTail() error {
 // have written and still stands: in key order, in changesets within the caps,
 // unchanged but for their rank.
 func (w *work) restamp(ids []int64) error {
-	for _, t := range w.db.tables {
+	for _, t := range w.db.tables().all {
 		if t.Kind == 0 {
 			continue
 		}

@@ -23,7 +23,7 @@ const maxTouchedBytes = 64 << 20
 // belongs to the writing goroutine, which runs the SQL and so the functions.
 type capture struct {
 	state   native.State
-	byName  map[string]*table
+	tables  func() *tableSet
 	touched map[touchKey]*touch
 }
 
@@ -95,7 +95,7 @@ func (c *capture) read(failed error) error {
 func (c *capture) touch(args []record.Value) error {
 	var t *table
 	if len(args) > 1 {
-		t = c.byName[args[0].Data]
+		t = c.tables().byName[args[0].Data]
 	}
 	if t == nil {
 		return fmt.Errorf("a table that is not known to this node")

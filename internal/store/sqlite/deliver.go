@@ -60,7 +60,7 @@ func (s *snapshot) Deliver(w record.Writer, r record.Range, limit int, without .
 
 func (s *snapshot) places(ctx context.Context, c *conn, id int64, r record.Range) ([]place, error) {
 	var out []place
-	for _, t := range s.db.tables {
+	for _, t := range s.tables.all {
 		if t.Kind == 0 {
 			continue
 		}

@@ -32,7 +32,7 @@ func (w *work) evictBy(t *table, row store.Row) error {
 		}
 	})
 	slices.Sort(ids)
-	for _, t := range w.db.tables {
+	for _, t := range w.db.tables().all {
 		if t.Kind == record.Owned {
 			if err := w.dropOwned(t, node, ids); err != nil {
 				return err

@@ -147,7 +147,7 @@ func (x *tx) adviseKey(err error) error {
 		return err
 	}
 	for _, name := range x.c.guard.wrote {
-		if t := x.db.byName[name]; t != nil && t.Kind != 0 && t.IntegerKey() {
+		if t := x.db.tables().byName[name]; t != nil && t.Kind != 0 && t.IntegerKey() {
 			return fmt.Errorf("%w (table %s: a key is given by who writes: one that SQLite chose could be taken at two nodes at once)", err, name)
 		}
 	}

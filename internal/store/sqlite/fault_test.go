@@ -84,7 +84,7 @@ func TestFullDiskIsAnErrorAndNothingElse(t *testing.T) {
 	if err := db.putRow(t, bigRow("w1", 1)); !errors.As(err, &full) || full.Code != sqlite3.ErrFull {
 		t.Errorf("local write: %v", err)
 	}
-	rec, err := db.byName["machines"].Record(bigRow("w2", 1), "")
+	rec, err := db.tables().byName["machines"].Record(bigRow("w2", 1), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestLogDoesNotGrowWithoutEnd(t *testing.T) {
 		for i := range rows {
 			row := bigRow("w2", (v*rows+i)%30)
 			row[2] = record.Of(strings.Repeat(string(rune('a'+v%26)), 40_000))
-			r, err := db.byName["machines"].Record(row, "")
+			r, err := db.tables().byName["machines"].Record(row, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -252,7 +252,7 @@ func TestStoresPlanToUseTheirIndexes(t *testing.T) {
 		"machines": "SEARCH _fb_rows_machines USING PRIMARY KEY (worker=?)",
 		"notes":    "SEARCH _fb_rows_notes USING COVERING INDEX _fb_by_writer_notes (_fb_w=? AND _fb_v>? AND _fb_v<?)",
 	} {
-		sql, args := db.byName[name].byWriter("w2", 1, 1, 10)
+		sql, args := db.tables().byName[name].byWriter("w2", 1, 1, 10)
 		var plan []string
 		err := db.inside.with(t.Context(), func(c *conn) error {
 			return c.rows(t.Context(), "EXPLAIN QUERY PLAN "+sql, args, func(r []record.Value) error {
@@ -271,7 +271,7 @@ func TestWithheldBytesOfAWriterAreCapped(t *testing.T) {
 	db.maxHeld = 100_000
 	flood, other := record.Writer{Node: "w2", Boot: 5, Bits: 1}, record.Writer{Node: "w3", Boot: 5, Bits: 1}
 	send := func(w record.Writer, v int, owner string) store.Outcome {
-		r, err := db.byName["machines"].Record(bigRow(owner, v), "")
+		r, err := db.tables().byName["machines"].Record(bigRow(owner, v), "")
 		if err != nil {
 			t.Fatal(err)
 		}

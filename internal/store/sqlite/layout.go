@@ -49,8 +49,9 @@ var engineTables = []string{
 
 // Names in _fb_local_values.
 const (
-	valueStamp = "stamp" // largest stamp given or made visible
-	valueClean = "clean" // 1 after a clean close
+	valueStamp  = "stamp"  // largest stamp given or made visible
+	valueClean  = "clean"  // 1 after a clean close
+	valueSchema = "schema" // how many changes of its tables the file has seen
 )
 
 const (
@@ -105,6 +106,15 @@ func checkIdentity(c *conn, cfg Config) error {
 		}
 	}
 	return nil
+}
+
+// value reads a number of _fb_local_values; zero if it is not there.
+func (c *conn) value(name string) (int64, error) {
+	v, err := c.row(sqlValue, name)
+	if err != nil || v == nil {
+		return 0, err
+	}
+	return v[0].Int, nil
 }
 
 // loadState reads what a former process left.

@@ -57,7 +57,7 @@ func (w *work) commitLocal(touched []*touch) (store.Commit, error) {
 // compare reads a touched row as it is now and what is kept for its key, and
 // refuses it if it is another node's.
 func (w *work) compare(x *touch) (*write, error) {
-	t := w.db.byName[x.touchKey.table]
+	t := w.db.tables().byName[x.touchKey.table]
 	wr := &write{touch: x, table: t}
 	if owner := x.cols[0]; t.Kind == record.Owned && (owner.Type != record.Text || record.Node(owner.Data) != w.db.cfg.Node) {
 		return nil, &store.NotOwnerError{Table: t.Name, Key: x.cols, Owner: owner.Data, Node: w.db.cfg.Node}
@@ -97,7 +97,7 @@ func (w *work) moreOf(x *touch, shown *standing) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	side, err := w.c.get(w.db.byName[x.touchKey.table].getSide, key)
+	side, err := w.c.get(w.db.tables().byName[x.touchKey.table].getSide, key)
 	if err != nil || side == nil {
 		return nil, err
 	}

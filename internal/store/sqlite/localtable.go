@@ -41,5 +41,5 @@ func (db *DB) isLocal(name string) bool { return db.locals[name] }
 
 // writable reports whether users' SQL may write a table.
 func (db *DB) writable(name string) bool {
-	return db.isLocal(name) || db.byName[name] != nil && !reservedName(name)
+	return db.isLocal(name) || db.tables().byName[name] != nil && !reservedName(name)
 }

@@ -40,7 +40,7 @@ type offer struct {
 
 // offer makes o of a record.
 func (w *work) offer(o *offer, c record.Changeset, id int64, r record.Record) (err error) {
-	*o = offer{Record: r, at: c.Point(), writer: id, wall: c.Wall, table: w.db.byID[r.Table]}
+	*o = offer{Record: r, at: c.Point(), writer: id, wall: c.Wall, table: w.db.tables().byID[r.Table]}
 	o.key, err = r.Key.AppendColumns(o.cols[:0])
 	return err
 }

@@ -50,7 +50,7 @@ func (db *DB) feedFromDisk(ctx context.Context, seq uint64) ([]store.Entry, erro
 			if err := s.complete(c, out[i].Changes); err != nil {
 				return err
 			}
-			out[i].Changes = slices.DeleteFunc(out[i].Changes, func(ch store.Change) bool { return s.db.byName[ch.Table] == nil })
+			out[i].Changes = slices.DeleteFunc(out[i].Changes, func(ch store.Change) bool { return s.tables.byName[ch.Table] == nil })
 		}
 		return nil
 	})
@@ -79,7 +79,7 @@ func (s *snapshot) entry(at uint64, l line) store.Entry {
 func (s *snapshot) complete(c *conn, changes []store.Change) error {
 	for i := range changes {
 		ch := &changes[i]
-		t := s.db.byName[ch.Table]
+		t := s.tables.byName[ch.Table]
 		if t == nil {
 			continue // its table has left the schema
 		}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firebreak-dev/firebreak/internal/backoff"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
@@ -23,6 +24,7 @@ type snapshot struct {
 	done     func() // tells the store that it is over
 	byID     map[int64]*writerState
 	byName   map[record.Writer]int64
+	tables   *tableSet
 
 	mu    sync.Mutex
 	users int   // calls in progress; they may be nested
@@ -56,7 +58,7 @@ func (db *DB) snapshot(ctx context.Context) (*snapshot, error) {
 		hasher: record.NewHasher(db.cfg.Fleet, db.cfg.Cluster),
 		byID:   map[int64]*writerState{}, byName: map[record.Writer]int64{},
 	}
-	err = s.begin()
+	err = s.begin(ctx)
 	if err == nil {
 		err = db.line.reach(ctx, s.pos)
 	}
@@ -72,10 +74,30 @@ func (db *DB) snapshot(ctx context.Context) (*snapshot, error) {
 	return s, nil
 }
 
-func (s *snapshot) begin() error {
-	if err := s.c.script("BEGIN"); err != nil {
-		return err
+// begin opens the view, and takes the tables that are of it. The loop tells of
+// a change of the schema right after its commit, so between the two they differ.
+func (s *snapshot) begin(ctx context.Context) error {
+	for {
+		if err := s.c.script("BEGIN"); err != nil {
+			return err
+		}
+		at, err := s.c.value(valueSchema)
+		if err != nil {
+			return err
+		}
+		if s.tables = s.db.tables(); s.tables.at == at {
+			return s.load()
+		}
+		if err := s.c.script("ROLLBACK"); err != nil {
+			return err
+		}
+		if err := backoff.Wait(ctx, time.Millisecond); err != nil {
+			return err
+		}
 	}
+}
+
+func (s *snapshot) load() error {
 	st := newState()
 	if err := loadLine(s.c, st); err != nil {
 		return err
@@ -168,7 +190,7 @@ func (s *snapshot) Writers() ([]store.WriterState, error) {
 }
 
 func (s *snapshot) Scan(name string, key []record.Value, fn func(store.Row, record.Point, int64) error) error {
-	t := s.db.byName[name]
+	t := s.tables.byName[name]
 	if t == nil || t.Kind == 0 {
 		return fmt.Errorf("table %s is unknown", name)
 	}

@@ -45,9 +45,6 @@ type DB struct {
 	// Set by Open, then constant.
 	cfg     Config
 	lock    *fileLock
-	tables  []*table // replicated and local, as configured
-	byID    map[record.TableID]*table
-	byName  map[string]*table
 	local   chan *localWrite
 	remote  *remoteQueue
 	jobs    chan *job
@@ -65,9 +62,10 @@ type DB struct {
 	broke   chan struct{} // when failed is set
 	unclean bool          // the file was not closed, and is looked over while it serves
 
-	writer atomic.Pointer[record.Writer]
-	failed atomic.Pointer[error]
-	held   atomic.Pointer[heldCount]
+	tableSet atomic.Pointer[tableSet]
+	writer   atomic.Pointer[record.Writer]
+	failed   atomic.Pointer[error]
+	held     atomic.Pointer[heldCount]
 
 	// Owned by the loop.
 	c       *conn
@@ -136,19 +134,15 @@ func openSound(ctx context.Context, cfg Config) (*DB, error) {
 func open(ctx context.Context, cfg Config, lock *fileLock) (*DB, error) {
 	db := &DB{
 		cfg: cfg, lock: lock,
-		byID: map[record.TableID]*table{}, byName: map[string]*table{},
 		local: make(chan *localWrite, maxLocal), remote: newRemoteQueue(), jobs: make(chan *job),
 		quit: make(chan struct{}), closed: make(chan struct{}), broke: make(chan struct{}),
 		hasher: record.NewHasher(cfg.Fleet, cfg.Cluster), maxHeld: maxHeld,
 	}
+	var tables []*table
 	for _, s := range cfg.Tables {
-		t := newTable(s)
-		db.tables = append(db.tables, t)
-		db.byName[s.Name] = t
-		if s.Kind != 0 {
-			db.byID[s.ID] = t
-		}
+		tables = append(tables, newTable(s))
 	}
+	db.tableSet.Store(newTableSet(0, tables))
 	db.metrics = newMetrics(cfg.Metrics, db)
 	err := db.prepare(ctx)
 	if err == nil {
@@ -182,7 +176,7 @@ func (db *DB) prepare(ctx context.Context) error {
 		return err
 	}
 	db.c = c
-	db.capture = &capture{byName: db.byName}
+	db.capture = &capture{tables: db.tables}
 	if err := checkIdentity(c, db.cfg); err != nil {
 		return err
 	}
@@ -198,7 +192,7 @@ func (db *DB) prepare(ctx context.Context) error {
 	}
 	var wider []*table
 	if err := db.inTransaction(func() error {
-		wider, err = createTables(c, db.tables, db.cfg.Views)
+		wider, err = createTables(c, db.tables().all, db.cfg.Views)
 		return err
 	}); err != nil {
 		return err
@@ -266,17 +260,6 @@ func (db *DB) bootLimit() uint64 { return uint64(max(0, db.cfg.Now().Add(maxAhea
 // Writer implements [store.Store].
 func (db *DB) Writer() record.Writer { return *db.writer.Load() }
 
-// Tables implements [store.Store].
-func (db *DB) Tables() []schema.Table {
-	var out []schema.Table
-	for _, t := range db.tables {
-		if t.Kind != 0 {
-			out = append(out, t.Table)
-		}
-	}
-	return out
-}
-
 // withheld counts the records that are received and not visible.
 func (db *DB) withheld() heldCount {
 	if h := db.held.Load(); h != nil {
@@ -332,7 +315,7 @@ func (db *DB) Stats() Stats {
 	ctx, stop := context.WithTimeout(context.Background(), db.cfg.Limits.Time)
 	defer stop()
 	s.Err = db.inside.with(ctx, func(c *conn) error {
-		for _, t := range db.tables {
+		for _, t := range db.tables().all {
 			r, err := c.row("SELECT count(*) FROM " + schema.Quote(t.Name))
 			if err != nil {
 				return err

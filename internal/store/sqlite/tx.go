@@ -18,7 +18,7 @@ type tx struct {
 }
 
 func (x *tx) table(name string, width, least, most int) (*table, error) {
-	t := x.db.byName[name]
+	t := x.db.tables().byName[name]
 	switch {
 	case x.done:
 		return nil, fmt.Errorf("table %s: transaction is over", name)

@@ -213,7 +213,7 @@ func (w *work) list(sql string, args ...driver.Value) ([]*heldRecord, error) {
 // withheldOf makes the listing of h.
 func (db *DB) withheldOf(h *heldRecord, at record.Point) store.Withheld {
 	name := fmt.Sprintf("%016x", uint64(h.Table))
-	if t := db.byID[h.Table]; t != nil {
+	if t := db.tables().byID[h.Table]; t != nil {
 		name = t.Name
 	}
 	return store.Withheld{

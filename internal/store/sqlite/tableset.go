@@ -1,0 +1,40 @@
+package sqlite
+
+import (
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/schema"
+)
+
+// tableSet is the tables of the database between two changes of its schema. It
+// is never changed, so readers and the loop share it.
+type tableSet struct {
+	at     int64 // how many changes the file has seen
+	all    []*table
+	byID   map[record.TableID]*table // replicated ones
+	byName map[string]*table
+}
+
+func newTableSet(at int64, tables []*table) *tableSet {
+	s := &tableSet{at: at, all: tables, byID: map[record.TableID]*table{}, byName: map[string]*table{}}
+	for _, t := range tables {
+		s.byName[t.Name] = t
+		if t.Kind != 0 {
+			s.byID[t.ID] = t
+		}
+	}
+	return s
+}
+
+// tables returns the tables of now.
+func (db *DB) tables() *tableSet { return db.tableSet.Load() }
+
+// Tables implements [store.Store].
+func (db *DB) Tables() []schema.Table {
+	var out []schema.Table
+	for _, t := range db.tables().all {
+		if t.Kind != 0 {
+			out = append(out, t.Table)
+		}
+	}
+	return out
+}
