@@ -19,7 +19,7 @@ import (
 // breaking is what a session breaks its federation with.
 type breaking struct {
 	// Made by run.
-	links *link.Links // nil with processes
+	links *link.Links
 	steps fault.Script
 
 	// Made by prepare.
@@ -43,14 +43,11 @@ func (s *session) readFaults(former *federation.Plan) (*link.Links, error) {
 			return nil, fmt.Errorf("--script: %w", err)
 		}
 		if s.steps, err = fault.ParseScript(bytes.NewReader(text)); err == nil {
-			err = s.steps.Check(p, s.processes)
+			err = s.steps.Check(p)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("--script %s: %w", s.script, err)
 		}
-	}
-	if s.processes {
-		return nil, nil
 	}
 	quality, err := s.readLatency(p)
 	if err != nil {

@@ -145,8 +145,6 @@ func TestBadFaultsAreRefusedBeforeAnythingStarts(t *testing.T) {
 		{[]string{"--script", writeFile(t, "1s kill region lhr\n")}, `line 1: kill: there is no region "lhr"`},
 		{[]string{"--script", writeFile(t, "1s poison region iad\n")}, "line 1: poison: not in this version"},
 		{[]string{"--script", "/nowhere/script"}, "--script: open /nowhere/script"},
-		{[]string{"--processes", "--script", writeFile(t, "1s partition region iad\n")}, "line 1: partition: not with --processes"},
-		{[]string{"--processes", "--latency", "wan"}, "--latency wan: not with --processes"},
 		{[]string{"--latency", "/nowhere/map"}, "--latency /nowhere/map: open"},
 		{[]string{"--latency", writeFile(t, "iad lhr 5ms\n")}, `line 1: there is no site "lhr"`},
 		{[]string{"--flat", "--workers", "90"}, "workers: 270 is not in"},

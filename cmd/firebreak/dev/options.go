@@ -107,9 +107,6 @@ func (f *flags) parse(set *pflag.FlagSet) (options, error) {
 		o.spec = o.spec.Flat()
 		errs = append(errs, o.spec.Check())
 	}
-	if f.processes && f.latency != "none" {
-		problem("--latency %s: not with --processes: the network between processes is the host's own", f.latency)
-	}
 	if f.brakes != "observe" && f.brakes != "enforce" {
 		problem("--brakes %q: want observe or enforce", f.brakes)
 	}

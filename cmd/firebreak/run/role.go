@@ -40,7 +40,7 @@ func openRegion(ctx context.Context, f *config.Region, s shared) (node, error) {
 		GRPC: f.GRPC.Listen, GRPCAdvertise: f.GRPC.Advertise, Socket: f.Socket, Admin: f.Admin,
 		Gateway: s.identity.ID().Role == identity.Gateway, Globals: f.Globals,
 		Durability: durability(f.Durability), Control: f.Control,
-		Logger: s.log, Registry: s.registry, Version: s.version,
+		Logger: s.log, Registry: s.registry, Version: s.version, Network: s.network,
 	})
 }
 
@@ -50,7 +50,7 @@ func openGlobal(ctx context.Context, f *config.Global, s shared) (node, error) {
 		Gossip: f.Gossip.Listen, GossipAdvertise: f.Gossip.Advertise, Seeds: f.Gossip.Seeds,
 		GRPC: f.GRPC.Listen, GRPCAdvertise: f.GRPC.Advertise, Admin: f.Admin,
 		Control: f.Control, Durability: durability(f.Durability), BrakeObserve: f.Brake == "observe",
-		Logger: s.log, Registry: s.registry, Version: s.version,
+		Logger: s.log, Registry: s.registry, Version: s.version, Network: s.network,
 	})
 }
 
@@ -59,7 +59,7 @@ func openRouter(ctx context.Context, f *config.Router, s shared) (node, error) {
 		Fleet: f.Fleet, Node: s.worker(), Locality: f.Locality, Data: f.Data, Identity: s.identity,
 		GRPC: f.GRPC.Listen, GRPCAdvertise: f.GRPC.Advertise, Admin: f.Admin,
 		Globals: f.Globals, Control: f.Control,
-		Logger: s.log, Registry: s.registry, Version: s.version,
+		Logger: s.log, Registry: s.registry, Version: s.version, Network: s.network,
 	})
 }
 

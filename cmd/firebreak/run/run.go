@@ -22,12 +22,14 @@ import (
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/identity"
+	"github.com/firebreak-dev/firebreak/internal/network"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 )
 
 // Command returns `firebreak run`.
 func Command(version string) *cobra.Command {
 	var role, file string
+	var links int
 	c := &cobra.Command{
 		Use:   "run --role ROLE -c FILE",
 		Short: "Play a role until told to stop",
@@ -47,11 +49,15 @@ again; 1 anything else.`,
 			if err != nil {
 				return exit.With(exit.Usage, fmt.Errorf("configuration:\n%w", err))
 			}
-			return run(c.Context(), f, version, c.ErrOrStderr())
+			return run(c.Context(), f, options{version, c.ErrOrStderr(), links})
 		},
 	}
 	cli.RoleFlag(c, &role)
 	c.Flags().StringVarP(&file, "config", "c", "", "the role's configuration file")
+	c.Flags().IntVar(&links, linksFlag, noLinks, "file descriptor of the socket on which dev says how bad this node's network is")
+	if err := c.Flags().MarkHidden(linksFlag); err != nil {
+		panic(err) // only for a flag that was not registered above
+	}
 	if err := c.MarkFlagRequired("config"); err != nil {
 		panic(err) // only for a flag that was not registered above
 	}
@@ -70,11 +76,19 @@ type shared struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	version  string
+	network  network.Network
+}
+
+// options are of the command alone.
+type options struct {
+	version string
+	logs    io.Writer
+	links   int // see linksFlag
 }
 
 // run plays f until ctx ends.
-func run(ctx context.Context, f config.File, version string, logs io.Writer) error {
-	s := shared{Common: *f.Shared(), version: version, registry: newRegistry(version), log: logger(f.Shared().Log, logs)}
+func run(ctx context.Context, f config.File, o options) error {
+	s := shared{Common: *f.Shared(), version: o.version, registry: newRegistry(o.version), log: logger(f.Shared().Log, o.logs)}
 	files := identity.Files{Cert: s.TLS.Cert, Key: s.TLS.Key, CA: s.TLS.CA}
 	var err error
 	if s.identity, err = identity.Open(identity.Config{Files: files, Logger: s.log, Metrics: s.registry}); err != nil {
@@ -91,6 +105,10 @@ func run(ctx context.Context, f config.File, version string, logs io.Writer) err
 	if err := checkOwner(s.Data, s.identity.ID()); err != nil {
 		return exit.With(exit.Usage, err)
 	}
+	follow, err := joinLinks(ctx, o.links, &s)
+	if err != nil {
+		return err
+	}
 	n, err := open(ctx, f, s)
 	if errors.Is(err, sqlite.ErrForeign) {
 		return exit.With(exit.Usage, err)
@@ -100,14 +118,16 @@ func run(ctx context.Context, f config.File, version string, logs io.Writer) err
 	if err := writeOwner(s.Data, s.identity.ID()); err != nil {
 		return err
 	}
-	return serve(ctx, n, s)
+	return serve(ctx, n, s, follow)
 }
 
-// serve runs an opened role and its supervisor's heartbeat.
-func serve(ctx context.Context, n node, s shared) error {
+// serve runs an opened role, its supervisor's heartbeat, and what follows the
+// links.
+func serve(ctx context.Context, n node, s shared, follow func(context.Context) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.Run(ctx) })
 	g.Go(func() error { return heartbeat(ctx, s.log) })
+	g.Go(func() error { return follow(ctx) })
 	s.log.Info("started", "identity", s.identity.ID().String(), "version", s.version, "data", s.Data)
 	start := time.Now()
 	err := g.Wait()

@@ -192,20 +192,10 @@ func (c *Command) parseMore(rest []string) ([]string, error) {
 	return rest, nil
 }
 
-// ofLinks reports whether the fault is one of the network.
-func (k Kind) ofLinks() bool { return k == Partition || k == Delay || k == Loss }
-
-// errProcesses says why a fault of the network needs one process.
-var errProcesses = errors.New("not with --processes: the network between processes is the host's own")
-
-// Check reports whether the command's names exist, and whether it can be done
-// with each node in a process of its own.
-func (c Command) Check(p federation.Plan, processes bool) error {
+// Check reports whether the command's names exist.
+func (c Command) Check(p federation.Plan) error {
 	if c.Kind == Heal {
 		return nil
-	}
-	if processes && c.Kind.ofLinks() {
-		return fmt.Errorf("%s: %w", c.Kind, errProcesses)
 	}
 	nodes, err := c.Target.Resolve(p)
 	if err != nil {

@@ -26,7 +26,7 @@ type Fleet interface {
 // Config of an Engine.
 type Config struct {
 	Fleet  Fleet
-	Links  *link.Links  // nil with a process for each node
+	Links  *link.Links  // between the nodes
 	Sink   traffic.Sink // takes changes of the workers in the order of placement
 	Truth  *truth.Model
 	Rate   float64                      // ordinary changes per second, of all regions
@@ -66,7 +66,7 @@ var errStopped = errors.New("the federation has stopped")
 // Do carries out one command and returns when it is done: a heal, when every
 // node is ready again. Others wait meanwhile.
 func (e *Engine) Do(ctx context.Context, c Command, say func(string)) error {
-	if err := c.Check(e.cfg.Fleet.Plan(), e.cfg.Links == nil); err != nil {
+	if err := c.Check(e.cfg.Fleet.Plan()); err != nil {
 		return err
 	}
 	r := request{ctx, c, say, make(chan error, 1)}
@@ -119,7 +119,7 @@ func (e *Engine) do(ctx, storms context.Context, r request) error {
 	r.say(r.cmd.spared(e.cfg.Fleet.Plan(), nodes))
 	switch r.cmd.Kind {
 	case Partition, Delay, Loss:
-		e.cfg.Links.Add(r.cmd.rule(nodes))
+		return e.cfg.Links.Add(ctx, r.cmd.rule(nodes))
 	case Kill:
 		return e.endAll(ctx, nodes, e.cfg.Fleet.Kill)
 	case Stop:
@@ -136,15 +136,10 @@ func (e *Engine) do(ctx, storms context.Context, r request) error {
 
 // rule is what a fault does to the links.
 func (c Command) rule(nodes []federation.Node) link.Rule {
-	in := map[link.Node]bool{}
+	cut := c.Kind == Partition
+	r := link.Rule{Across: cut, Quality: link.Quality{Delay: c.Delay, Loss: c.Loss, Cut: cut}}
 	for _, n := range nodes {
-		in[link.Node(n.String())] = true
-	}
-	r := link.Rule{Quality: link.Quality{Delay: c.Delay, Loss: c.Loss, Cut: c.Kind == Partition}}
-	if c.Kind == Partition {
-		r.Between = func(from, to link.Node) bool { return in[from] != in[to] }
-	} else {
-		r.Between = func(from, to link.Node) bool { return in[from] || in[to] }
+		r.Nodes = append(r.Nodes, link.Node(n.String()))
 	}
 	return r
 }
@@ -192,8 +187,8 @@ func (e *Engine) upgrade(ctx context.Context, atOnce bool, nodes []federation.No
 
 // heal mends everything.
 func (e *Engine) heal(ctx context.Context, say func(string)) error {
-	if e.cfg.Links != nil {
-		e.cfg.Links.Mend()
+	if err := e.cfg.Links.Mend(ctx); err != nil {
+		return err
 	}
 	e.calm()
 	e.storms.Wait()

@@ -209,7 +209,7 @@ func TestRulesOfTheLinksAreOfTheirTarget(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := cmd.rule(in).Between(c.from, c.to); got != c.want {
+		if got := cmd.rule(in).Holds(c.from, c.to); got != c.want {
 			t.Errorf("%s: %s to %s: %v, want %v", c.command, c.from, c.to, got, c.want)
 		}
 	}

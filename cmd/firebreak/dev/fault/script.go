@@ -65,10 +65,10 @@ func parseStep(words []string) (Step, error) {
 }
 
 // Check reports every line that the federation cannot do.
-func (s Script) Check(p federation.Plan, processes bool) error {
+func (s Script) Check(p federation.Plan) error {
 	var errs []error
 	for _, step := range s {
-		if err := step.Command.Check(p, processes); err != nil {
+		if err := step.Command.Check(p); err != nil {
 			errs = append(errs, fmt.Errorf("line %d: %w", step.Line, err))
 		}
 	}

@@ -49,15 +49,11 @@ func TestScriptsAreReadInTheOrderOfTheirTimes(t *testing.T) {
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if err := s.Check(plan(t, spec()), false); err != nil {
+	if err := s.Check(plan(t, spec())); err != nil {
 		t.Error(err)
 	}
-	if err := s.Check(plan(t, spec().Flat()), false); err != nil {
+	if err := s.Check(plan(t, spec().Flat())); err != nil {
 		t.Errorf("the same script on a flat federation: %v", err)
-	}
-	err = s.Check(plan(t, spec()), true)
-	if err == nil || !strings.Contains(err.Error(), "line 5: delay: not with --processes") {
-		t.Errorf("with processes: %v", err)
 	}
 }
 
@@ -94,7 +90,7 @@ func TestBadLinesAreNamed(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", line, err)
 		}
-		if err := s.Check(plan(t, spec()), false); err == nil || !strings.Contains(err.Error(), want) {
+		if err := s.Check(plan(t, spec())); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", line, err, want)
 		}
 	}

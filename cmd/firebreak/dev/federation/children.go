@@ -69,6 +69,10 @@ func (c *children) launch(ctx context.Context, n Node) (*running, error) {
 	}
 	defer log.Close() // the child has its own
 	cmd := exec.CommandContext(ctx, c.f.cfg.Binary, "run", "--role", string(n.Role), "-c", file)
+	links, err := c.f.giveLinks(cmd)
+	if err != nil {
+		return nil, err
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:   true, // a Ctrl-C at the terminal is ours to pass on
@@ -76,21 +80,18 @@ func (c *children) launch(ctx context.Context, n Node) (*running, error) {
 	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopWithin
-	s := start{cmd, make(chan error, 1)}
-	select {
-	case c.starts <- s:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if err := <-s.result; err != nil {
+	if err := c.begin(ctx, cmd); err != nil {
+		links.close()
 		return nil, err
 	}
+	told := links.serve(ctx, n)
 	r := &running{
 		node: n, pid: cmd.Process.Pid, ended: make(chan struct{}),
 		kill: func() { _ = cmd.Process.Kill() }, // fails if it is over
 	}
 	go func() {
 		defer close(r.ended)
+		defer told()
 		if r.err = cmd.Wait(); r.err == nil {
 			r.err = errors.New("it returned without being asked to")
 		}
@@ -99,6 +100,17 @@ func (c *children) launch(ctx context.Context, n Node) (*running, error) {
 		}
 	}()
 	return r, nil
+}
+
+// begin has the one thread start a child.
+func (c *children) begin(ctx context.Context, cmd *exec.Cmd) error {
+	s := start{cmd, make(chan error, 1)}
+	select {
+	case c.starts <- s:
+		return <-s.result
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // configFile is the name of a child's configuration, in its directory.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/config"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/datadir"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/link"
 )
 
 // script stands for the binary: it notes that it runs and with which
@@ -35,7 +36,7 @@ func open(t *testing.T, binary string) *Federation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(Config{Dir: dir, Spec: spec(), Processes: true, Binary: binary, Progress: func(string) {}})
+	f, err := Open(Config{Dir: dir, Spec: spec(), Processes: true, Binary: binary, Links: link.New(link.Config{}), Progress: func(string) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +108,7 @@ func TestChildrenRunTheirRoleAndAreStoppedWithTheFederation(t *testing.T) {
 		file := filepath.Join(f.paths.node(r.node), "config.toml")
 		await(t, "the arguments of "+r.node.String(), func() bool {
 			b, err := os.ReadFile(file + ".args")
-			return err == nil && string(b) == "run --role "+string(r.node.Role)+" -c "+file+"\n"
+			return err == nil && string(b) == "run --role "+string(r.node.Role)+" -c "+file+" --links-fd 3\n"
 		})
 		if r.pid == os.Getpid() || !alive(r.pid) {
 			t.Errorf("%v has pid %d", r.node, r.pid)

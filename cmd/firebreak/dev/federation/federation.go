@@ -32,7 +32,7 @@ type Config struct {
 	Binary    string // of the children
 	Enforce   bool   // brakes hold, else they only observe
 	Version   string
-	Links     *link.Links       // between the nodes of this process; nil for the host's own network
+	Links     *link.Links       // between the nodes; nil for the host's own network
 	Progress  func(line string) // tells a person what happens; required
 }
 

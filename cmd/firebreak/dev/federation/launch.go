@@ -2,6 +2,7 @@ package federation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -53,15 +54,15 @@ func (l inProcess) launch(ctx context.Context, n Node) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	port := l.f.port(n)
+	r := &running{node: n, pid: os.Getpid(), ended: make(chan struct{}), kill: func() {}}
+	port, leave := network.Network(network.Host{}), func() error { return nil }
+	if links := l.f.cfg.Links; links != nil {
+		p := links.Open(link.Node(n.String()))
+		port, leave, r.kill = p, p.Close, p.Kill
+	}
 	p, err := l.make(ctx, n, port, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
-		log.Close()
-		return nil, err
-	}
-	r := &running{node: n, pid: os.Getpid(), ended: make(chan struct{}), kill: func() {}}
-	if links, ok := port.(*link.Port); ok {
-		r.kill = links.Kill
+		return nil, errors.Join(err, leave(), log.Close())
 	}
 	if quiet, ok := p.(interface{ StopProbes() }); ok {
 		r.stopProbes = quiet.StopProbes
@@ -69,6 +70,7 @@ func (l inProcess) launch(ctx context.Context, n Node) (*running, error) {
 	go func() {
 		defer close(r.ended)
 		defer log.Close()
+		defer leave() // what is still open goes with the node
 		if r.err = p.Run(ctx); r.err == nil && ctx.Err() == nil {
 			r.err = fmt.Errorf("it returned without being asked to")
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/link"
-	"github.com/firebreak-dev/firebreak/internal/network"
 )
 
 // wanted is a node that is to be started again.
@@ -148,12 +147,4 @@ func (f *Federation) nameLinks() {
 			}
 		}
 	}
-}
-
-// port is how a node in this process reaches the others.
-func (f *Federation) port(n Node) network.Network {
-	if f.cfg.Links == nil {
-		return network.Host{}
-	}
-	return f.cfg.Links.Open(link.Node(n.String()))
 }

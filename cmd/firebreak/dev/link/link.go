@@ -1,20 +1,24 @@
-// Package link is the network between the nodes of a federation in one
-// process, with the latency, loss and cuts that it is told to have; no
-// privilege is needed. Everything is done at the sender: a packet is dropped
-// or sent later, the bytes of a connection are sent later and in order.
+// Package link is the network between the nodes of a federation, with the
+// latency, loss and cuts that it is told to have; no privilege is needed.
+// Everything is done at the sender: a packet is dropped or sent later, the
+// bytes of a connection are sent later and in order.
+//
+// Links know what every link is like. A node reaches the others by its Port,
+// which goes by that: in this process directly, in a process of its own over
+// a socket to it (Serve and Join).
 //
 // A cut loses packets and holds the bytes of connections until it is mended,
 // as a network that swallows everything does. Loss delays the bytes of a
 // connection by a retransmission. The same seed drops the same packets of a
-// link, counted from its first.
+// link, counted from the start of its sender.
 package link
 
 import (
-	"hash/fnv"
-	"io"
-	"math/rand/v2"
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -23,9 +27,9 @@ type Node string
 
 // Quality is what a link does to what is sent over it, one way.
 type Quality struct {
-	Delay time.Duration
-	Loss  float64 // share of packets that are lost, 0..1
-	Cut   bool    // nothing arrives
+	Delay time.Duration `json:"delay,omitempty"`
+	Loss  float64       `json:"loss,omitempty"` // share of packets that are lost, 0..1
+	Cut   bool          `json:"cut,omitempty"`  // nothing arrives
 }
 
 // and returns what two causes do together.
@@ -33,10 +37,17 @@ func (q Quality) and(o Quality) Quality {
 	return Quality{Delay: q.Delay + o.Delay, Loss: 1 - (1-q.Loss)*(1-o.Loss), Cut: q.Cut || o.Cut}
 }
 
-// Rule makes some links worse.
+// Rule makes the links of some nodes worse.
 type Rule struct {
-	Between func(from, to Node) bool
+	Nodes  []Node
+	Across bool // only those to and from all others, else also those between them
 	Quality
+}
+
+// Holds reports whether a link is worse for it.
+func (r Rule) Holds(from, to Node) bool {
+	a, b := slices.Contains(r.Nodes, from), slices.Contains(r.Nodes, to)
+	return a != b || a && !r.Across
 }
 
 // Config of Links.
@@ -50,97 +61,90 @@ type Links struct {
 	// Set by New, then constant.
 	cfg Config
 
-	perfect atomic.Bool // nothing has to be done to anything
-	dropped atomic.Uint64
-
 	mu      sync.Mutex
 	rules   []Rule
-	changed chan struct{}       // closed and replaced when the rules change
-	names   map[string]Node     // by address
-	pairs   map[[2]Node]*source // of chance
+	number  uint64              // of what is so now; rises with every change
+	changed chan struct{}       // closed and replaced at every change
+	names   map[string]Node     // by host:port of a listener, and by home
+	homes   map[Node]netip.Addr // from where each node dials
+	ports   map[*Port]bool      // of the nodes in this process
+	remotes map[*remote]bool    // of those in others
 }
 
 // New makes links.
 func New(cfg Config) *Links {
-	l := &Links{cfg: cfg, changed: make(chan struct{}), names: map[string]Node{}, pairs: map[[2]Node]*source{}}
-	l.perfect.Store(cfg.Quality == nil)
-	return l
+	return &Links{
+		cfg: cfg, changed: make(chan struct{}), names: map[string]Node{}, homes: map[Node]netip.Addr{},
+		ports: map[*Port]bool{}, remotes: map[*remote]bool{},
+	}
 }
 
-// Name says whose address this is. An address that nobody has is not slowed.
+// Name says on which host:port a node listens. An address that nobody has is
+// not slowed.
 func (l *Links) Name(addr string, n Node) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.names[addr] = n
+	l.change(func() {
+		l.names[addr] = n
+		if _, ok := l.homes[n]; !ok {
+			home := homeOf(len(l.homes))
+			l.homes[n], l.names[home.String()] = home, n
+		}
+	})
 }
 
-func (l *Links) forget(addr string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.names, addr)
+// homeOf returns the loopback address from which the i-th node dials, so that
+// the other end of a connection knows whose it is.
+func homeOf(i int) netip.Addr {
+	i++
+	return netip.AddrFrom4([4]byte{127, 32, byte(i >> 8), byte(i)})
 }
 
-// Add adds a rule.
-func (l *Links) Add(r Rule) { l.set(func(rules []Rule) []Rule { return append(rules, r) }) }
+// Add adds a rule. It returns when every node goes by it, also those in other
+// processes.
+func (l *Links) Add(ctx context.Context, r Rule) error {
+	return await(ctx, l.change(func() { l.rules = append(l.rules, r) }))
+}
 
-// Mend removes every rule.
-func (l *Links) Mend() { l.set(func([]Rule) []Rule { return nil }) }
+// Mend removes every rule, in the same way.
+func (l *Links) Mend(ctx context.Context) error {
+	return await(ctx, l.change(func() { l.rules = nil }))
+}
 
-func (l *Links) set(change func([]Rule) []Rule) {
+// change makes one change and tells everybody. It returns what to wait for.
+func (l *Links) change(do func()) (waiting []<-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.rules = change(l.rules)
-	l.perfect.Store(l.cfg.Quality == nil && len(l.rules) == 0)
+	do()
+	l.number++
 	close(l.changed)
 	l.changed = make(chan struct{})
+	for p := range l.ports {
+		p.routes.set(l.state(p.node))
+	}
+	for r := range l.remotes {
+		waiting = append(waiting, r.await(l.number))
+	}
+	return waiting
 }
 
-// Dropped returns how many packets were lost on purpose.
-func (l *Links) Dropped() uint64 { return l.dropped.Load() }
-
-// find returns the link from a node to an address, and when to ask again.
-// Found is false for an address that nobody has.
-func (l *Links) find(from Node, addr string) (q Quality, pair *source, changed <-chan struct{}, found bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	to, found := l.names[addr]
-	if !found {
-		return q, nil, l.changed, false
+// state is what a node must know. Called with mu held.
+func (l *Links) state(from Node) State {
+	s := State{Seed: l.cfg.Seed, Node: from, Names: maps.Clone(l.names), To: map[Node]Quality{}}
+	if home, ok := l.homes[from]; ok {
+		s.Home = home.String()
 	}
-	if l.cfg.Quality != nil {
-		q = l.cfg.Quality(from, to)
-	}
-	for _, r := range l.rules {
-		if r.Between(from, to) {
-			q = q.and(r.Quality)
+	for to := range l.homes {
+		q := Quality{}
+		if l.cfg.Quality != nil {
+			q = l.cfg.Quality(from, to)
+		}
+		for _, r := range l.rules {
+			if r.Holds(from, to) {
+				q = q.and(r.Quality)
+			}
+		}
+		if q != (Quality{}) {
+			s.To[to] = q
 		}
 	}
-	pair = l.pairs[[2]Node{from, to}]
-	if pair == nil {
-		pair = newSource(l.cfg.Seed, from, to)
-		l.pairs[[2]Node{from, to}] = pair
-	}
-	return q, pair, l.changed, true
-}
-
-// source is the chance of one link.
-type source struct {
-	mu  sync.Mutex
-	rnd *rand.Rand
-}
-
-func newSource(seed uint64, from, to Node) *source {
-	h := fnv.New64a()
-	_, _ = io.WriteString(h, string(from)+"\n"+string(to)) // a hash takes everything
-	return &source{rnd: rand.New(rand.NewPCG(seed, h.Sum64()))}
-}
-
-// hit reports whether something of this probability happens.
-func (s *source) hit(p float64) bool {
-	if p <= 0 {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.rnd.Float64() < p
+	return s
 }

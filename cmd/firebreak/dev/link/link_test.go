@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -15,11 +16,12 @@ import (
 func pair(t *testing.T, l *Links) (a, b net.PacketConn) {
 	t.Helper()
 	open := func(n Node) net.PacketConn {
-		c, err := l.Open(n).ListenPacket("127.0.0.1:0")
+		p := l.Open(n)
+		c, err := p.ListenPacket("127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { c.Close() })
+		t.Cleanup(func() { p.Close() })
 		l.Name(c.LocalAddr().String(), n)
 		return c
 	}
@@ -52,21 +54,35 @@ func arrivals(t *testing.T, c net.PacketConn) []byte {
 	}
 }
 
-var everything = func(Node, Node) bool { return true }
+// worse and mend change the links and wait until all go by it.
+func worse(t *testing.T, l *Links, q Quality, nodes ...Node) {
+	t.Helper()
+	if err := l.Add(t.Context(), Rule{Nodes: nodes, Quality: q}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mend(t *testing.T, l *Links) {
+	t.Helper()
+	if err := l.Mend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
 
 func TestTheSameSeedLosesTheSamePackets(t *testing.T) {
 	run := func(seed uint64) string {
 		l := New(Config{Seed: seed})
 		a, b := pair(t, l)
-		l.Add(Rule{everything, Quality{Loss: 0.3}})
+		worse(t, l, Quality{Loss: 0.3}, "a", "b")
 		for i := range byte(100) {
 			send(t, a, b, i)
 		}
-		l.Mend()
+		dropped := int(a.(*packets).port.Dropped())
+		mend(t, l)
 		send(t, a, b, 255)
 		got := arrivals(t, b)
-		if n := int(l.Dropped()); n != 100-len(got) || n < 10 || n > 60 {
-			t.Errorf("dropped %d of 100, %d arrived", n, len(got))
+		if dropped != 100-len(got) || dropped < 10 || dropped > 60 {
+			t.Errorf("dropped %d of 100, %d arrived", dropped, len(got))
 		}
 		return string(got)
 	}
@@ -103,16 +119,18 @@ func TestDelayedPacketsComeLateAndInOrder(t *testing.T) {
 }
 
 func TestACutLosesPacketsOneWayUntilItIsMended(t *testing.T) {
-	l := New(Config{})
+	cut := atomic.Bool{}
+	cut.Store(true)
+	l := New(Config{Quality: func(from, to Node) Quality { return Quality{Cut: cut.Load() && from == "a"} }})
 	a, b := pair(t, l)
-	l.Add(Rule{func(from, to Node) bool { return from == "a" }, Quality{Cut: true}})
 	send(t, a, b, 1)
 	send(t, b, a, 2)
 	send(t, b, a, 255)
 	if got := arrivals(t, a); string(got) != "\x02" {
 		t.Errorf("the other way brought %v", got)
 	}
-	l.Mend()
+	cut.Store(false)
+	mend(t, l)
 	send(t, a, b, 3)
 	send(t, a, b, 255)
 	if got := arrivals(t, b); string(got) != "\x03" {
@@ -128,9 +146,11 @@ func connect(t *testing.T, l *Links) (client, server net.Conn, b *Port) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { lis.Close() })
 	l.Name(lis.Addr().String(), "b")
-	if client, err = l.Open("a").Dial(t.Context(), lis.Addr().String()); err != nil {
+	l.Name("a:1", "a")
+	a := l.Open("a")
+	t.Cleanup(func() { a.Close(); b.Close() })
+	if client, err = a.Dial(t.Context(), lis.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
 	if server, err = lis.Accept(); err != nil {
@@ -174,7 +194,7 @@ func TestBothEndsOfAConnectionAreDelayedAndKeepTheirOrder(t *testing.T) {
 func TestACutHoldsTheBytesOfConnectionsUntilItIsMended(t *testing.T) {
 	l := New(Config{})
 	client, server, _ := connect(t, l)
-	l.Add(Rule{everything, Quality{Cut: true}})
+	worse(t, l, Quality{Cut: true}, "a", "b")
 	if _, err := io.WriteString(client, "held"); err != nil {
 		t.Fatal(err)
 	}
@@ -183,12 +203,29 @@ func TestACutHoldsTheBytesOfConnectionsUntilItIsMended(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := l.Open("c").Dial(ctx, server.LocalAddr().String()); !errors.Is(err, context.DeadlineExceeded) {
+	c := l.Open("c")
+	defer c.Close()
+	if _, err := c.Dial(ctx, server.LocalAddr().String()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("dial over a cut: %v", err)
 	}
-	l.Mend()
+	mend(t, l)
 	if got, err := read(t, server, 4, 10*time.Second); got != "held" || err != nil {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestRulesTellWhatIsInsideFromWhatCrosses(t *testing.T) {
+	for _, c := range []struct {
+		across   bool
+		from, to Node
+		want     bool
+	}{
+		{false, "a", "b", true}, {false, "a", "x", true}, {false, "x", "a", true}, {false, "x", "y", false},
+		{true, "a", "b", false}, {true, "a", "x", true}, {true, "x", "b", true}, {true, "x", "y", false},
+	} {
+		if got := (Rule{Nodes: []Node{"a", "b"}, Across: c.across}).Holds(c.from, c.to); got != c.want {
+			t.Errorf("across %v, %s to %s: %v", c.across, c.from, c.to, got)
+		}
 	}
 }
 

@@ -34,22 +34,22 @@ func (c *packets) WriteTo(b []byte, addr net.Addr) (int, error) {
 
 // WriteMsgUDP sends packets.
 func (c *packets) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
-	if c.port.links.perfect.Load() {
+	if c.port.routes.perfect.Load() {
 		return c.UDPConn.WriteMsgUDP(b, oob, addr)
 	}
 	to := addr.String()
-	q, pair, _, found := c.port.links.find(c.port.node, to)
+	q, chance, _, found := c.port.routes.find(to)
 	switch {
 	case !found:
 		return c.UDPConn.WriteMsgUDP(b, oob, addr)
-	case q.Cut || pair.hit(q.Loss):
-		c.port.links.dropped.Add(1)
+	case q.Cut || chance.hit(q.Loss):
+		c.port.routes.dropped.Add(1)
 		return len(b), len(oob), nil
 	case q.Delay == 0:
 		return c.UDPConn.WriteMsgUDP(b, oob, addr)
 	}
 	if !c.line(to).send(packet{append([]byte(nil), b...), append([]byte(nil), oob...), addr, time.Now().Add(q.Delay)}) {
-		c.port.links.dropped.Add(1)
+		c.port.routes.dropped.Add(1)
 	}
 	return len(b), len(oob), nil
 }

@@ -13,8 +13,10 @@ import (
 // Port is one run of a node's access to the links: a network.Network. Safe for
 // concurrent use.
 type Port struct {
-	links *Links
-	node  Node
+	// Set by newPort, then constant.
+	node   Node
+	routes *routes
+	links  *Links // that it hears from; nil in a process of its own
 
 	mu   sync.Mutex
 	open map[io.Closer]bool
@@ -23,7 +25,31 @@ type Port struct {
 
 // Open returns the access of a node that is about to start.
 func (l *Links) Open(n Node) *Port {
-	return &Port{links: l, node: n, open: map[io.Closer]bool{}}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := newPort(l.state(n))
+	p.links = l
+	l.ports[p] = true
+	return p
+}
+
+func newPort(s State) *Port {
+	return &Port{node: s.Node, routes: newRoutes(s), open: map[io.Closer]bool{}}
+}
+
+// Dropped returns how many packets were lost on purpose.
+func (p *Port) Dropped() uint64 { return p.routes.dropped.Load() }
+
+// Close closes every socket; the links forget the port.
+func (p *Port) Close() error {
+	p.Kill()
+	if p.links == nil {
+		return nil
+	}
+	p.links.mu.Lock()
+	defer p.links.mu.Unlock()
+	delete(p.links.ports, p)
+	return nil
 }
 
 // Kill closes every socket at once: nothing that the node does from now on
@@ -84,7 +110,7 @@ func (p *Port) Listen(addr string) (net.Listener, error) {
 // it to be mended.
 func (p *Port) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	for {
-		q, _, changed, found := p.links.find(p.node, addr)
+		q, _, changed, found := p.routes.find(addr)
 		if !found || !q.Cut {
 			break
 		}
@@ -94,13 +120,15 @@ func (p *Port) Dial(ctx context.Context, addr string) (net.Conn, error) {
 			return nil, fmt.Errorf("dial %s: %w", addr, ctx.Err())
 		}
 	}
-	conn, err := network.Host{}.Dial(ctx, addr)
+	var from net.Dialer
+	if home := p.routes.home(); home != "" {
+		from.LocalAddr = &net.TCPAddr{IP: net.ParseIP(home)} // by which the other end knows who this is
+	}
+	conn, err := from.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	// The other end finds out who this is by the address that it sees.
-	p.links.Name(conn.LocalAddr().String(), p.node)
-	c := newStream(conn, p, addr, true)
+	c := newStream(conn, p, addr)
 	return c, p.keep(c)
 }
 
@@ -114,7 +142,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := newStream(conn, l.port, conn.RemoteAddr().String(), false)
+	from := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	c := newStream(conn, l.port, from.String())
 	return c, l.port.keep(c)
 }
 

@@ -15,9 +15,8 @@ const (
 // due; whoever writes too much waits.
 type stream struct {
 	net.Conn
-	port   *Port
-	to     string // the address by which the other end is known
-	dialed bool
+	port *Port
+	to   string // the address by which the other end is known
 
 	mu      sync.Mutex
 	held    []chunk
@@ -34,17 +33,12 @@ type chunk struct {
 	due time.Time
 }
 
-func newStream(conn net.Conn, p *Port, to string, dialed bool) *stream {
-	return &stream{Conn: conn, port: p, to: to, dialed: dialed, room: make(chan struct{}), closed: make(chan struct{})}
+func newStream(conn net.Conn, p *Port, to string) *stream {
+	return &stream{Conn: conn, port: p, to: to, room: make(chan struct{}), closed: make(chan struct{})}
 }
 
 func (s *stream) Close() error {
-	s.once.Do(func() {
-		close(s.closed)
-		if s.dialed {
-			s.port.links.forget(s.LocalAddr().String())
-		}
-	})
+	s.once.Do(func() { close(s.closed) })
 	s.port.drop(s)
 	return s.Conn.Close()
 }
@@ -76,18 +70,18 @@ func (s *stream) Write(b []byte) (int, error) {
 }
 
 func (s *stream) direct() bool {
-	if s.port.links.perfect.Load() {
+	if s.port.routes.perfect.Load() {
 		return true
 	}
-	q, _, _, found := s.port.links.find(s.port.node, s.to)
+	q, _, _, found := s.port.routes.find(s.to)
 	return !found || q == Quality{}
 }
 
 // hold queues b. Called with mu held; the locks of the links are leaves.
 func (s *stream) hold(b []byte) {
-	q, pair, _, found := s.port.links.find(s.port.node, s.to)
+	q, chance, _, found := s.port.routes.find(s.to)
 	due := time.Now().Add(q.Delay)
-	if found && pair.hit(q.Loss) {
+	if found && chance.hit(q.Loss) {
 		due = due.Add(retransmit)
 	}
 	s.held = append(s.held, chunk{append([]byte(nil), b...), due})
@@ -131,7 +125,7 @@ func (s *stream) wait(due time.Time) error {
 		return net.ErrClosed
 	}
 	for {
-		q, _, changed, found := s.port.links.find(s.port.node, s.to)
+		q, _, changed, found := s.port.routes.find(s.to)
 		if !found || !q.Cut {
 			return nil
 		}
