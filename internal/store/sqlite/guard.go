@@ -152,7 +152,7 @@ func (g *guard) judgeSchema(op int, name, table string) string {
 		return ""
 	case opDropTable:
 		if !g.local(name) {
-			return "dropping table " + name + " (it is replicated)"
+			return "dropping table " + name + " (it is not of this node alone)"
 		}
 		g.made = name
 		return ""

@@ -117,7 +117,7 @@ func (w *work) show(t *table, offers []offer) error {
 	if t == nil {
 		return nil
 	}
-	var remove, replace, insert, update []*offer
+	var remove, replace, insert, update, cold []*offer
 	for i := range offers {
 		o := &offers[i]
 		old := o.shown != nil && o.shown.row != nil
@@ -130,6 +130,8 @@ func (w *work) show(t *table, offers []offer) error {
 			replace = append(replace, o)
 		case !old:
 			insert = append(insert, o)
+		case t.staysIndexed(o.shown.row, o.row):
+			cold = append(cold, o)
 		default:
 			update = append(update, o)
 		}
@@ -142,6 +144,7 @@ func (w *work) show(t *table, offers []offer) error {
 		{t.remove, remove, func(p *packed, o *offer) { p.add(o.key) }},
 		{t.replace, replace, func(p *packed, o *offer) { p.add(o.row) }},
 		{t.insert, insert, func(p *packed, o *offer) { p.add(o.row) }},
+		{t.cold, cold, func(p *packed, o *offer) { p.add(t.coldValues(o.row), o.key) }},
 		{t.update, update, func(p *packed, o *offer) { p.add(o.row[len(t.Key):], o.key) }},
 	} {
 		if err := w.showBy(x.sql, x.offers, x.args); err != nil {

@@ -36,6 +36,9 @@ type table struct {
 	removeSide string // bookkeeping by key
 	upsert     string // row, whole
 	replace    string // row, whole; empty if other indexes than the key's are there
+	cold       string // columns that no index needs, then key; empty if there is no use for it
+
+	hotAt, coldAt []int // places in a row of the columns that indexes need, and of the others
 }
 
 // sideColumns are what the bookkeeping has beyond the key.
@@ -81,7 +84,7 @@ func tableFaults(t schema.Table, ofFile bool) (out []*schema.Refusal) {
 			out = append(out, &schema.Refusal{Rule: rule, Table: t.Name, Why: fmt.Sprintf(why, args...), Do: do})
 		}
 	}
-	names := append(t.Shown(), t.Name)
+	names := append(slices.Clone(t.Shown()), t.Name)
 	for _, x := range t.Indexes {
 		names = append(names, x.Name)
 	}
@@ -90,6 +93,9 @@ func tableFaults(t schema.Table, ofFile bool) (out []*schema.Refusal) {
 		bad(n == "" || n != schema.Lower(n), schema.RuleName, "", "name %q is empty or not in lower case", n)
 		bad(strings.HasPrefix(n, reserved) || strings.HasPrefix(n, "sqlite_") || ofFile && isTable && reservedName(n), schema.RuleName, nameAdvice, "name %q is reserved", n)
 		bad(len(n) > maxName, schema.RuleName, "", "name %.20q… of %d bytes is over the limit of %d", n, len(n), maxName)
+	}
+	if t.Kind == 0 {
+		return out
 	}
 	bad(len(t.Key) == 0, schema.RuleNoKey, "write PRIMARY KEY", "has no primary key")
 	bad(len(t.Shown()) > maxColumns, schema.RuleColumns, "put what is rarely asked for into one JSON column", "%d columns are over the cap of %d", len(t.Shown()), maxColumns)
@@ -130,6 +136,7 @@ func newTable(s schema.Table) *table {
 	if s.Kind == 0 {
 		return t
 	}
+	t.addCold()
 	t.getSide = fmt.Sprintf("SELECT %s FROM %s WHERE %s", sideColumns, t.side, where)
 	t.putSide = fmt.Sprintf("INSERT OR REPLACE INTO %s (%s, %s) VALUES (%s)", t.side, sideColumns, list(key), marks(sideWidth+len(key)))
 	t.removeSide = fmt.Sprintf("DELETE FROM %s WHERE %s", t.side, where)

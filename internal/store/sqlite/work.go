@@ -124,6 +124,8 @@ func (w *work) putRow(t *table, key []record.Value, old, row store.Row) error {
 		return w.c.write(t.insert, row)
 	case t.update == "":
 		return nil
+	case t.staysIndexed(old, row):
+		return w.c.write(t.cold, t.coldValues(row), key)
 	}
 	return w.c.write(t.update, row[len(key):], key)
 }

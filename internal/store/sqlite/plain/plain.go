@@ -12,6 +12,8 @@ import (
 	"io"
 
 	"github.com/mattn/go-sqlite3"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
 )
 
 // Config says how to open a database.
@@ -135,6 +137,32 @@ func (db *DB) Rows(sql string, args []driver.Value, fn func([]driver.Value) erro
 			return fmt.Errorf("%s: %w", sql, err)
 		}
 		if err := fn(row); err != nil {
+			return err
+		}
+	}
+}
+
+// Stored runs a statement and calls fn for each row, with the values as they
+// are stored, whatever type their columns are declared to have.
+func (db *DB) Stored(sql string, fn func([]record.Value) error) error {
+	rows, err := db.c.QueryContext(context.Background(), sql, nil)
+	if err != nil {
+		return fmt.Errorf("%s: %w", sql, err)
+	}
+	defer rows.Close()
+	clear(rows.(*sqlite3.SQLiteRows).DeclTypes())
+	dest := make([]driver.Value, len(rows.Columns()))
+	for {
+		if err := rows.Next(dest); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+		out := make([]record.Value, len(dest))
+		for i, v := range dest {
+			out[i] = record.Of(v)
+		}
+		if err := fn(out); err != nil {
 			return err
 		}
 	}
