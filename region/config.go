@@ -31,6 +31,8 @@ type Config struct {
 	GRPCAdvertise   string // host:port that clients dial; empty means where GRPC listens
 	Socket          string // path of the unix socket; empty means none
 	Admin           string // host:port of the admin listener, loopback; empty means none
+	HTTP            string // host:port of the HTTP API, loopback unless there is TLS; empty means none
+	HTTPToken       string // bearer token that the HTTP API asks for; empty asks for none
 
 	Gateway bool     // answers routers and reports to global; as the certificate says
 	Globals []string // host:port of global nodes, for gateways

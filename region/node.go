@@ -31,6 +31,8 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/admin"
 	"github.com/firebreak-dev/firebreak/internal/control"
+	"github.com/firebreak-dev/firebreak/internal/httpd"
+	"github.com/firebreak-dev/firebreak/internal/live"
 	"github.com/firebreak-dev/firebreak/internal/mesh/quic"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/replica/runner"
@@ -47,7 +49,7 @@ import (
 
 // Addresses is where a node listens and where its database is.
 type Addresses struct {
-	Gossip, GRPC, Admin, Socket string
+	Gossip, GRPC, Admin, HTTP, Socket string
 	DB                          string // path of the database file
 	Boot, Bits                  uint64 // of this start's writer
 }
@@ -76,6 +78,8 @@ type Node struct {
 	grpc     net.Listener // of server
 	socket   net.Listener // of local; nil without a socket
 	admin    *admin.Server
+	live     *live.Engine
+	http     *httpd.Server // nil without an address
 	metrics  *metrics
 
 	stopping atomic.Bool
@@ -119,6 +123,9 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	if err := n.assemble(); err != nil {
+		return nil, err
+	}
+	if err := n.openHTTP(); err != nil {
 		return nil, err
 	}
 	if cfg.Admin != "" {
@@ -190,6 +197,9 @@ func (n *Node) Addresses() Addresses {
 	if n.admin != nil {
 		a.Admin = n.admin.Addr()
 	}
+	if n.http != nil {
+		a.HTTP = n.http.Addr()
+	}
 	return a
 }
 
@@ -213,8 +223,13 @@ func (n *Node) ready() error {
 // close closes what is open, in reverse order.
 func (n *Node) close() error {
 	var errs []error
-	if n.admin != nil {
-		errs = append(errs, n.admin.Close())
+	for _, lis := range []*httpd.Server{n.admin, n.http} {
+		if lis != nil {
+			errs = append(errs, lis.Close())
+		}
+	}
+	if n.live != nil {
+		errs = append(errs, n.live.Close())
 	}
 	if n.mesh != nil {
 		errs = append(errs, n.mesh.Close())

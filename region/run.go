@@ -28,6 +28,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		"mesh":     func(ctx context.Context) error { return n.mesh.Run(ctx, (*handler)(n)) },
 		"replica":  n.runner.Run,
 		"hub":      n.hub.Run,
+		"live":     n.live.Run,
 		"watchdog": n.dog.Run,
 		"identity": n.cfg.Identity.Run,
 		"control":  n.control.Run,
@@ -53,6 +54,9 @@ func (n *Node) serve(ctx context.Context) error {
 	}
 	if n.admin != nil {
 		start("admin", n.admin.Run)
+	}
+	if n.http != nil {
+		start("HTTP", n.http.Run)
 	}
 	if n.reporter != nil {
 		start("reporter", n.reporter.Run)

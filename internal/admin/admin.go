@@ -4,26 +4,16 @@
 package admin
 
 import (
-	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/pprof"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-)
 
-// The bounds of a request.
-const (
-	headerTimeout = 5 * time.Second
-	idleTimeout   = time.Minute
-	maxHeader     = 16 << 10
-	drainTimeout  = time.Second
+	"github.com/firebreak-dev/firebreak/internal/httpd"
 )
 
 // Config configures a Server.
@@ -36,78 +26,15 @@ type Config struct {
 }
 
 // Server is an open admin listener.
-type Server struct {
-	lis net.Listener
-	srv *http.Server
-}
+type Server = httpd.Server
 
 // New opens the listener. Run serves it; a Server that never runs is closed.
 func New(cfg Config) (*Server, error) {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
 	if cfg.Registry == nil {
 		cfg.Registry = prometheus.NewRegistry()
 	}
-	if err := check(cfg); err != nil {
-		return nil, fmt.Errorf("admin listener: %w", err)
-	}
-	lis, err := net.Listen("tcp", cfg.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("admin listener: %w", err)
-	}
-	if cfg.TLS != nil {
-		lis = tls.NewListener(lis, cfg.TLS)
-	}
-	return &Server{lis: lis, srv: &http.Server{
-		Handler:           handler(cfg),
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
-	}}, nil
+	return httpd.New(httpd.Config{Name: "admin", Listen: cfg.Listen, TLS: cfg.TLS, Handler: handler(cfg), Logger: cfg.Logger})
 }
-
-// check refuses an address that strangers could reach without TLS.
-func check(cfg Config) error {
-	host, _, err := net.SplitHostPort(cfg.Listen)
-	if err != nil {
-		return err
-	}
-	if cfg.TLS != nil || host == "localhost" {
-		return nil
-	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return fmt.Errorf("%s is not a loopback address, and without TLS it would be open to the network: use 127.0.0.1 or [::1]", cfg.Listen)
-	}
-	return nil
-}
-
-// Addr is the address that is listened on.
-func (s *Server) Addr() string { return s.lis.Addr().String() }
-
-// Run serves until ctx ends.
-func (s *Server) Run(ctx context.Context) error {
-	ended := make(chan error, 1)
-	go func() { ended <- s.srv.Serve(s.lis) }()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("admin listener: %w", err)
-	case <-ctx.Done():
-	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
-	if s.srv.Shutdown(drain) != nil {
-		s.srv.Close() // a profile in hand does not hold the process up
-	}
-	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("admin listener: %w", err)
-	}
-	return nil
-}
-
-// Close closes the listener of a Server that never ran.
-func (s *Server) Close() error { return s.lis.Close() }
 
 func handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()

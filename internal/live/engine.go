@@ -111,6 +111,7 @@ type Engine struct {
 	ready   chan struct{}
 	stopped chan struct{}
 	bytes   atomic.Int64 // of rows in memory
+	once    sync.Once    // of closing the journal
 
 	mu       sync.Mutex
 	position store.Position
@@ -189,11 +190,14 @@ func (e *Engine) Run(ctx context.Context) error {
 	group.Go(func() error { return e.tidy(ctx) })
 	err := group.Wait()
 	close(e.stopped)
-	return errors.Join(err, e.journal.close())
+	return errors.Join(err, e.Close())
 }
 
-// Close closes an engine that never ran.
-func (e *Engine) Close() error { return e.journal.close() }
+// Close closes an engine that never ran; on another it does nothing.
+func (e *Engine) Close() (err error) {
+	e.once.Do(func() { err = e.journal.close() })
+	return err
+}
 
 // follow reads the feed. One that fell behind looks at every query again.
 func (e *Engine) follow(ctx context.Context) error {

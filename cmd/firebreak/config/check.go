@@ -112,14 +112,20 @@ func (c *Common) findings() findings {
 		f.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	}
 	f.oneOf("log.format", c.Log.Format, "text", "json")
-	if c.Admin != "" {
-		host, _, err := splitAddress(c.Admin)
-		if ip := net.ParseIP(host); err == nil && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			err = fmt.Errorf("%q is not a loopback address", c.Admin)
-		}
-		f.add("admin", err)
-	}
+	f.loopback("admin", c.Admin)
 	return f
+}
+
+// loopback checks the address of a listener that asks nobody who they are.
+func (f *findings) loopback(key, address string) {
+	if address == "" {
+		return
+	}
+	host, _, err := splitAddress(address)
+	if ip := net.ParseIP(host); err == nil && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		err = fmt.Errorf("%q is not a loopback address", address)
+	}
+	f.add(key, err)
 }
 
 func (g Gossip) check(f *findings) {
@@ -136,6 +142,7 @@ func (r *Region) check() []configfile.Problem {
 	f.addresses("globals", r.Globals)
 	r.Gossip.check(&f)
 	f.listen("grpc", r.GRPC.Listen, r.GRPC.Advertise)
+	f.loopback("http.listen", r.HTTP.Listen)
 	if len(r.Socket) > maxSocket {
 		f.add("socket", fmt.Errorf("path of %d bytes is over the limit of %d", len(r.Socket), maxSocket))
 	}

@@ -80,6 +80,13 @@ type Region struct {
 	Globals    []string `toml:"globals" doc:"host:port of the global nodes' gRPC; used by gateways"`
 	Gossip     Gossip   `toml:"gossip"`
 	GRPC       GRPC     `toml:"grpc"`
+	HTTP       HTTP     `toml:"http"`
+}
+
+// HTTP is the listener of the HTTP API: /v1, as Corrosion has it, and /api/v1.
+type HTTP struct {
+	Listen    string `toml:"listen" doc:"host:port of loopback; empty for none"`
+	TokenFile string `toml:"token_file" doc:"file with the bearer token that every request must carry; empty asks for none"`
 }
 
 // Global is the file of a global node.

@@ -22,6 +22,7 @@ func sample(role Role) File {
 		f.Region, f.Generation, f.Socket, f.Globals = "iad", "1-0123456789abcdef", "/run/firebreak/region.sock", globals
 		f.Gossip = Gossip{Listen: "0.0.0.0:7400", Advertise: "198.51.100.1:7400", Seeds: []string{"198.51.100.2:7400", "198.51.100.3:7400"}}
 		f.GRPC = GRPC{Listen: "0.0.0.0:7401", Advertise: "198.51.100.1:7401"}
+		f.HTTP = HTTP{Listen: "127.0.0.1:7403", TokenFile: "/etc/firebreak/http.token"}
 	case *Global:
 		c.Node, c.Admin = "g1", "127.0.0.1:7502"
 		f.Gossip = Gossip{Listen: "0.0.0.0:7500", Advertise: "192.0.2.1:7500", Seeds: []string{"192.0.2.2:7500", "192.0.2.3:7500"}}

@@ -35,7 +35,7 @@ type Node struct {
 	DB     string `json:"db"`     // region: the database file; else the data directory
 	Gossip string `json:"gossip"` // host:port of UDP; empty for routers
 	GRPC   string `json:"grpc"`   // host:port of TCP
-	HTTP   string `json:"http"`   // empty until there is such a listener
+	HTTP   string `json:"http"`   // host:port of /v1; region nodes only
 	Admin  string `json:"admin"`  // host:port of the admin listener
 	Socket string `json:"socket,omitempty"`
 	Cert   string `json:"cert"` // of this node

@@ -3,6 +3,8 @@ package run
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/config"
 	"github.com/firebreak-dev/firebreak/global"
@@ -32,16 +34,37 @@ func openRegion(ctx context.Context, f *config.Region, s shared) (node, error) {
 	if err != nil {
 		return nil, err
 	}
+	token, err := httpToken(f.HTTP.TokenFile)
+	if err != nil {
+		return nil, err
+	}
 	return region.New(ctx, region.Config{
 		Fleet: f.Fleet, Region: fleet.Region(f.Region), Node: s.worker(), Locality: f.Locality,
 		Generation: quic.Generation{Number: g.Number, Bits: g.Bits},
 		Data:       f.Data, Identity: s.identity, Seeds: f.Gossip.Seeds,
 		Gossip: f.Gossip.Listen, GossipAdvertise: f.Gossip.Advertise,
 		GRPC: f.GRPC.Listen, GRPCAdvertise: f.GRPC.Advertise, Socket: f.Socket, Admin: f.Admin,
+		HTTP: f.HTTP.Listen, HTTPToken: token,
 		Gateway: s.identity.ID().Role == identity.Gateway, Globals: f.Globals,
 		Durability: durability(f.Durability), Control: f.Control,
 		Logger: s.log, Registry: s.registry, Version: s.version, Network: s.network,
 	})
+}
+
+// httpToken reads the bearer token of the HTTP API.
+func httpToken(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("http.token_file: %w", err)
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" {
+		return "", fmt.Errorf("http.token_file: %s is empty; without a token leave the key out", path)
+	}
+	return token, nil
 }
 
 func openGlobal(ctx context.Context, f *config.Global, s shared) (node, error) {

@@ -76,3 +76,6 @@ func resultColumns(ctx context.Context, s *sqlite3.SQLiteStmt) ([]string, error)
 	}
 	return r.Columns(), r.Close()
 }
+
+// Backlog is how many deliveries wait to be applied.
+func (db *DB) Backlog() int { return db.remote.length() }

@@ -263,7 +263,7 @@ func (f *Federation) devfile() devfile.Dev {
 		d.Nodes = append(d.Nodes, devfile.Node{
 			Role: string(r.node.Role), Region: string(r.node.Region), Name: string(r.node.Name),
 			PID: r.pid, DB: f.paths.db(r.node),
-			Gossip: r.node.Gossip, GRPC: r.node.GRPC, Admin: r.node.Admin, Socket: f.paths.socketOf(r.node),
+			Gossip: r.node.Gossip, GRPC: r.node.GRPC, Admin: r.node.Admin, HTTP: r.node.HTTP, Socket: f.paths.socketOf(r.node),
 			Cert: files.Cert, Key: files.Key, CA: files.CA,
 		})
 	}

@@ -99,7 +99,7 @@ func (l inProcess) region(ctx context.Context, n Node, id *identity.Source, port
 		Generation: quic.Generation{Number: g.Number, Bits: g.Bits},
 		Data:       l.f.paths.node(n), Identity: id,
 		Gossip: n.Gossip, Seeds: l.f.plan.Seeds(n), GRPC: n.GRPC,
-		Socket: l.f.paths.socketOf(n), Admin: n.Admin,
+		Socket: l.f.paths.socketOf(n), Admin: n.Admin, HTTP: n.HTTP,
 		Gateway: n.Gateway, Globals: l.f.plan.GlobalAddresses(),
 		Durability: sqlite.Fsync, Network: port,
 		Control: filepath.Join(l.f.paths.node(n), "control.toml"),

@@ -110,6 +110,7 @@ type Node struct {
 	Gossip  string       `json:"gossip,omitempty"` // UDP; routers have none
 	GRPC    string       `json:"grpc"`
 	Admin   string       `json:"admin"`
+	HTTP    string       `json:"http,omitempty"` // of region nodes only
 }
 
 // String gives region/name, global/name or router/name: also the node's

@@ -47,12 +47,15 @@ func firstEphemeral() int {
 func (p *ports) assign(nodes []Node) error {
 	for i := range nodes {
 		n := &nodes[i]
-		var errs [3]error
+		var errs [4]error
 		if n.Role != Router {
 			n.Gossip, errs[0] = p.take("udp", n.Gossip)
 		}
 		n.GRPC, errs[1] = p.take("tcp", n.GRPC)
 		n.Admin, errs[2] = p.take("tcp", n.Admin)
+		if n.Role == Region {
+			n.HTTP, errs[3] = p.take("tcp", n.HTTP)
+		}
 		if err := errors.Join(errs[:]...); err != nil {
 			p.releaseAll()
 			return fmt.Errorf("ports of node %v: %w", *n, err)
@@ -98,7 +101,7 @@ func (p *ports) hold(network, addr string) error {
 
 // release lets go of a node's ports: it is about to take them.
 func (p *ports) release(n Node) {
-	for _, key := range []string{"udp:" + n.Gossip, "tcp:" + n.GRPC, "tcp:" + n.Admin} {
+	for _, key := range []string{"udp:" + n.Gossip, "tcp:" + n.GRPC, "tcp:" + n.Admin, "tcp:" + n.HTTP} {
 		if release := p.held[key]; release != nil {
 			release() // a listener that nobody used
 			delete(p.held, key)

@@ -1,0 +1,136 @@
+package compat
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+)
+
+// appendValue appends a value as JSON: integers with all their digits, reals
+// so that they look like reals (2.0, 1e+300), infinity as null, a blob as an
+// array of its bytes.
+func appendValue(b []byte, v record.Value) []byte {
+	switch v.Type {
+	case record.Integer:
+		return strconv.AppendInt(b, v.Int, 10)
+	case record.Real:
+		return appendReal(b, v.Real)
+	case record.Text:
+		return appendText(b, v.Data)
+	case record.Blob:
+		b = append(b, '[')
+		for i := range len(v.Data) {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = strconv.AppendUint(b, uint64(v.Data[i]), 10)
+		}
+		return append(b, ']')
+	}
+	return append(b, "null"...)
+}
+
+func appendReal(b []byte, f float64) []byte {
+	if math.IsInf(f, 0) || math.IsNaN(f) {
+		return append(b, "null"...)
+	}
+	from := len(b)
+	b = strconv.AppendFloat(b, f, 'g', -1, 64)
+	if !bytes.ContainsAny(b[from:], ".e") {
+		b = append(b, ".0"...)
+	}
+	return b
+}
+
+// appendText appends a JSON string. What is no UTF-8 becomes U+FFFD: JSON
+// cannot say it.
+func appendText(b []byte, s string) []byte {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // a string is always JSON
+	}
+	return append(b, text...)
+}
+
+func appendValues(b []byte, vs []record.Value) []byte {
+	b = append(b, '[')
+	for i, v := range vs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendValue(b, v)
+	}
+	return append(b, ']')
+}
+
+// parseValue reads a parameter. A list of integers from 0 to 255, the empty
+// one too, is a blob; any other list, and any object, is its own JSON text. A
+// whole number beyond 64 bits is a real.
+func parseValue(raw json.RawMessage) (record.Value, error) {
+	switch c := raw[0]; c {
+	case 'n':
+		return record.Value{}, nil
+	case 't':
+		return record.Of(true), nil
+	case 'f':
+		return record.Of(false), nil
+	case '"':
+		var s string
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return record.Value{}, err
+		}
+		return record.Of(s), nil
+	case '[':
+		if b, ok := parseBytes(raw); ok {
+			return record.Value{Type: record.Blob, Data: b}, nil
+		}
+		return record.Of(string(raw)), nil
+	case '{':
+		return record.Of(string(raw)), nil
+	}
+	return parseNumber(string(raw))
+}
+
+func parseNumber(s string) (record.Value, error) {
+	if !strings.ContainsAny(s, ".eE") {
+		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+			return record.Of(n), nil
+		}
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return record.Value{}, fmt.Errorf("number %s is out of range", s)
+	}
+	return record.Of(f), nil
+}
+
+func parseBytes(raw json.RawMessage) (string, bool) {
+	var numbers []json.Number
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var any []any
+	if err := d.Decode(&any); err != nil {
+		return "", false
+	}
+	for _, v := range any {
+		n, ok := v.(json.Number)
+		if !ok {
+			return "", false
+		}
+		numbers = append(numbers, n)
+	}
+	out := make([]byte, len(numbers))
+	for i, n := range numbers {
+		v, err := strconv.ParseUint(n.String(), 10, 8)
+		if err != nil {
+			return "", false
+		}
+		out[i] = byte(v)
+	}
+	return string(out), true
+}

@@ -1,0 +1,60 @@
+package region
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/firebreak-dev/firebreak/internal/httpd"
+	"github.com/firebreak-dev/firebreak/internal/live"
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/region/compat"
+)
+
+// openHTTP opens the watches of queries, and the HTTP listener if there is to
+// be one.
+func (n *Node) openHTTP() (err error) {
+	n.live, err = live.New(live.Config{
+		DB: n.db, Path: filepath.Join(n.cfg.Data, "watches"),
+		Progress: n.dog.Loop("live", wedged).Mark, Logger: n.log, Metrics: n.cfg.Registry,
+	})
+	if err != nil || n.cfg.HTTP == "" {
+		return err
+	}
+	v1 := compat.New(compat.Config{DB: n.db, Live: n.live, Node: (*httpNode)(n), Token: n.cfg.HTTPToken, Logger: n.log})
+	n.http, err = httpd.New(httpd.Config{Name: "HTTP", Listen: n.cfg.HTTP, Handler: v1, Logger: n.log})
+	return err
+}
+
+// httpNode is the node as the HTTP interface sees it.
+type httpNode Node
+
+// Writers returns those whose records came, and the present ones of members.
+func (n *httpNode) Writers() []record.Writer {
+	out := []record.Writer{n.db.Writer()}
+	for w := range n.runner.Received() {
+		out = append(out, w)
+	}
+	for _, p := range n.mesh.Peers() {
+		out = append(out, record.Writer{Node: p.Node, Boot: p.Boot, Bits: p.Bits})
+	}
+	return out
+}
+
+// WaitPoint waits until the node has received a changeset.
+func (n *httpNode) WaitPoint(ctx context.Context, p record.Point) error {
+	return n.runner.WaitPoint(ctx, p)
+}
+
+// Health returns the figures of now.
+func (n *httpNode) Health(ctx context.Context) (compat.Health, error) {
+	h := compat.Health{Members: len(n.mesh.Peers()), Failed: (*Node)(n).ready()}
+	for _, set := range n.runner.Received() {
+		for _, gap := range set.Gaps {
+			h.Gaps += gap.Len()
+		}
+	}
+	_, p99 := n.probes.percentiles()
+	h.P99Lag = float64(max(p99, 0)) / 1000
+	h.Queue = n.db.Backlog()
+	return h, ctx.Err()
+}
