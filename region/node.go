@@ -50,8 +50,8 @@ import (
 // Addresses is where a node listens and where its database is.
 type Addresses struct {
 	Gossip, GRPC, Admin, HTTP, Socket string
-	DB                          string // path of the database file
-	Boot, Bits                  uint64 // of this start's writer
+	DB                                string // path of the database file
+	Boot, Bits                        uint64 // of this start's writer
 }
 
 // Node is a region node. Make one with New and Run it once.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,11 +41,27 @@ func (h *Handler) queries(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	start := time.Now()
+	d, err := h.DB.Describe(r.Context(), stmt.sql)
+	switch {
+	case err != nil:
+		fail(w, queryStatus(err), explain(err))
+		return
+	case d.Parameters != len(stmt.args):
+		fail(w, http.StatusInternalServerError, fmt.Errorf("wrong number of parameters passed to query: got %d, needed %d", len(stmt.args), d.Parameters))
+		return
+	}
 	out := newStream(w, h.Stall)
+	out.begin()
+	_ = out.columns(d.Columns)
+	out.flush()
 	n := uint64(0)
 	_, err = h.DB.Query(r.Context(), sqlite.Query{SQL: stmt.sql, Args: stmt.args, Timeout: limit}, func(columns []string, row store.Row) error {
-		if row == nil {
-			return out.columns(columns)
+		switch {
+		case row != nil:
+		case !slices.Equal(columns, d.Columns):
+			return errors.New("the schema changed just now")
+		default:
+			return nil
 		}
 		n++
 		return out.row(n, row)
@@ -52,8 +69,6 @@ func (h *Handler) queries(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case out.err != nil:
 		panic(http.ErrAbortHandler) // the client is gone, or does not read
-	case err != nil && !out.began:
-		fail(w, queryStatus(err), explain(err))
 	case err != nil:
 		out.line(errorLine(explain(err)))
 		out.flush()
@@ -80,10 +95,9 @@ func (h *Handler) statement(w http.ResponseWriter, r *http.Request) (statement, 
 	return s, err == nil
 }
 
-// queryStatus is 400 for what the statement is to blame for, and 500 for its
-// parameters and for the node.
+// queryStatus is 400 for what the statement is to blame for.
 func queryStatus(err error) int {
-	if errors.Is(err, store.ErrClosed) || strings.Contains(err.Error(), "parameters, ") {
+	if errors.Is(err, store.ErrClosed) {
 		return http.StatusInternalServerError
 	}
 	return http.StatusBadRequest

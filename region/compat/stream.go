@@ -16,7 +16,6 @@ type stream struct {
 	c     *http.ResponseController
 	stall time.Duration
 	buf   []byte
-	began bool
 	err   error
 }
 
@@ -31,7 +30,6 @@ func newStream(w http.ResponseWriter, stall time.Duration) *stream {
 func (s *stream) begin() {
 	s.w.Header()["Content-Type"] = nil
 	s.w.WriteHeader(http.StatusOK)
-	s.began = true
 	s.flush()
 }
 
@@ -59,10 +57,6 @@ func (s *stream) flush() {
 }
 
 func (s *stream) columns(names []string) error {
-	if !s.began {
-		s.w.Header()["Content-Type"] = nil
-		s.began = true
-	}
 	b := []byte(`{"columns":[`)
 	for i, n := range names {
 		if i > 0 {

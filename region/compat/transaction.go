@@ -64,15 +64,9 @@ func (h *Handler) transactions(w http.ResponseWriter, r *http.Request) {
 		}
 		stmts[i] = sqlite.Statement{SQL: s.sql, Args: s.args}
 	}
-	// What was begun is finished, whether or not the client still listens.
-	ctx := context.WithoutCancel(r.Context())
-	if limit > 0 {
-		var cancel func()
-		ctx, cancel = context.WithTimeout(ctx, limit)
-		defer cancel()
-	}
 	start := time.Now()
-	results, commit, err := h.DB.Exec(ctx, stmts)
+	// What was begun is finished, whether or not the client still listens.
+	results, commit, err := h.DB.Exec(context.WithoutCancel(r.Context()), sqlite.Request{Statements: stmts, LocalTables: true, Timeout: limit})
 	took := time.Since(start)
 	if err != nil {
 		h.failed(w, http.StatusInternalServerError, err, took)
@@ -89,7 +83,7 @@ func (h *Handler) committed(w http.ResponseWriter, results []sqlite.Affected, co
 			b = append(b, ',')
 		}
 		b = append(strconv.AppendInt(append(b, `{"rows_affected":`...), res.Rows, 10), `,"time":`...)
-		b = append(appendReal(b, took.Seconds()/float64(len(results))), '}')
+		b = append(appendReal(b, res.Time.Seconds()), '}')
 	}
 	b = appendReal(append(b, `],"time":`...), took.Seconds())
 	b = append(b, `,"version":`...)

@@ -2,14 +2,13 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
-	"github.com/mattn/go-sqlite3"
+	"github.com/firebreak-dev/firebreak/internal/store/sqlite/native"
 )
 
 // Description is what SQLite says of a read without running it.
@@ -20,7 +19,7 @@ type Description struct {
 	Functions  []string // that it calls, in lower case, sorted
 }
 
-// Describe prepares one SELECT as Query would, and tells what it reads.
+// Describe prepares a statement as Query would, and tells what it reads.
 func (db *DB) Describe(ctx context.Context, sql string) (Description, error) {
 	var d Description
 	err := db.users.with(ctx, func(c *conn) error {
@@ -33,7 +32,7 @@ func (db *DB) Describe(ctx context.Context, sql string) (Description, error) {
 				functions[b] = true
 			}
 		}
-		s, err := c.prepareAny(sql, "SELECT", "WITH", "VALUES")
+		s, err := c.prepareAny(sql, readingWords...)
 		c.guard.note = nil
 		if err != nil {
 			return err
@@ -44,9 +43,11 @@ func (db *DB) Describe(ctx context.Context, sql string) (Description, error) {
 		}
 		d.Parameters = s.NumInput()
 		d.Functions = slices.Sorted(maps.Keys(functions))
-		if d.Columns, err = resultColumns(ctx, s); err != nil {
+		n, err := native.Of(s)
+		if err != nil {
 			return err
 		}
+		d.Columns = n.Columns()
 		for _, name := range slices.Sorted(maps.Keys(reads)) {
 			r, err := c.row("SELECT type FROM sqlite_schema WHERE lower(name) = ?", name)
 			if err != nil {
@@ -62,19 +63,6 @@ func (db *DB) Describe(ctx context.Context, sql string) (Description, error) {
 		return Description{}, fmt.Errorf("query: %w", err)
 	}
 	return d, nil
-}
-
-// resultColumns runs nothing: a statement's first step is its first row's.
-func resultColumns(ctx context.Context, s *sqlite3.SQLiteStmt) ([]string, error) {
-	args := make([]driver.NamedValue, s.NumInput())
-	for i := range args {
-		args[i].Ordinal = i + 1
-	}
-	r, err := s.QueryContext(ctx, args)
-	if err != nil {
-		return nil, err
-	}
-	return r.Columns(), r.Close()
 }
 
 // Backlog is how many deliveries wait to be applied.

@@ -20,6 +20,9 @@ type Query struct {
 	Timeout time.Duration           // zero, or more than the store's limit: its limit
 }
 
+// readingWords begin what Query runs.
+var readingWords = []string{"SELECT", "WITH", "VALUES", "EXPLAIN", "PRAGMA"}
+
 // Result says what a query gave.
 type Result struct {
 	Rows      int
@@ -77,7 +80,7 @@ func (db *DB) query(ctx context.Context, q Query, row func([]string, store.Row) 
 		return Result{}, tooLong(outer, err, limit)
 	}
 	defer db.users.put(c)
-	s, args, err := c.prepareUser(Statement{q.SQL, q.Args, q.Named}, "SELECT", "WITH", "VALUES", "EXPLAIN", "PRAGMA")
+	s, args, err := c.prepareUser(Statement{q.SQL, q.Args, q.Named}, readingWords...)
 	if err != nil {
 		return Result{}, err
 	}

@@ -13,6 +13,7 @@ SQLITE(int) sqlite3_clear_bindings(sqlite3_stmt *);
 SQLITE(int) sqlite3_step(sqlite3_stmt *);
 SQLITE(int) sqlite3_reset(sqlite3_stmt *);
 SQLITE(int) sqlite3_column_count(sqlite3_stmt *);
+SQLITE(const char *) sqlite3_column_name(sqlite3_stmt *, int);
 SQLITE(sqlite3_value *) sqlite3_column_value(sqlite3_stmt *, int);
 SQLITE(int) sqlite3_value_type(sqlite3_value *);
 SQLITE(long long) sqlite3_value_int64(sqlite3_value *);
@@ -220,5 +221,7 @@ int native_columns(sqlite3_stmt *s) { return sqlite3_column_count(s); }
 int native_params(sqlite3_stmt *s) { return sqlite3_bind_parameter_count(s); }
 
 const char *native_param(sqlite3_stmt *s, int i) { return sqlite3_bind_parameter_name(s, i); }
+
+const char *native_column(sqlite3_stmt *s, int i) { return sqlite3_column_name(s, i); }
 
 void native_free(native_out *out) { free(out->p); }

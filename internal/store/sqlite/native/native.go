@@ -72,6 +72,15 @@ func (s Stmt) Params() []string {
 	return out
 }
 
+// Columns returns the names of the columns, without a step.
+func (s Stmt) Columns() []string {
+	out := make([]string, int(C.native_columns(s.s)))
+	for i := range out {
+		out[i] = C.GoString(C.native_column(s.s, C.int(i)))
+	}
+	return out
+}
+
 // Out is memory that runs share. Used by one goroutine at a time.
 type Out struct{ out C.native_out }
 

@@ -52,4 +52,7 @@ void native_temp_free(native_temp *t); // after its connections are closed
 int native_columns(sqlite3_stmt *s);
 int native_params(sqlite3_stmt *s);
 const char *native_param(sqlite3_stmt *s, int i);
+
+// native_column returns the name of column i, from 0.
+const char *native_column(sqlite3_stmt *s, int i);
 void native_free(native_out *out);
