@@ -54,6 +54,9 @@ func (s *stream) flush() {
 	if s.err == nil {
 		s.err = s.c.Flush()
 	}
+	if s.err == nil {
+		s.err = s.c.SetWriteDeadline(time.Time{}) // HTTP/2 would cut a stream that is merely quiet
+	}
 }
 
 func (s *stream) columns(names []string) error {

@@ -177,7 +177,7 @@ func TestResumesUnderLoad(t *testing.T) {
 
 // A client that reads nothing is cut off; it holds up nobody.
 func TestClientThatNeverReads(t *testing.T) {
-	s := newServer(t, compat.Config{Stall: 200 * time.Millisecond})
+	s := newServer(t, compat.Config{Stall: time.Second})
 	conn, err := net.Dial("tcp", s.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -196,6 +196,20 @@ func TestClientThatNeverReads(t *testing.T) {
 	n, err := io.Copy(io.Discard, conn)
 	if n >= 400*50_000 {
 		t.Errorf("%d bytes came to one that did not read, %v", n, err)
+	}
+}
+
+// A stream on which nothing happens is not one that is not read.
+func TestQuietStreamsStay(t *testing.T) {
+	s := newServer(t, compat.Config{Stall: 50 * time.Millisecond})
+	one, two := s.stream(h1, "POST", "/v1/subscriptions", subscribed), s.stream(h2, "POST", "/v1/subscriptions", subscribed)
+	for _, l := range []*lines{one, two} {
+		l.expect(`{"columns":["id","port"]}`, `{"eoq":{"time":T,"change_id":0}}`)
+	}
+	<-time.After(300 * time.Millisecond) // that time passes is what is tested
+	s.write(`["INSERT INTO machines (id, app, port) VALUES ('m1', 'web', 1)"]`)
+	for _, l := range []*lines{one, two} {
+		l.expect(`{"change":["insert",1,["m1",1],1]}`)
 	}
 }
 
