@@ -8,7 +8,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
@@ -70,12 +69,11 @@ func (g *gate) caller(ctx context.Context) (caller, error) {
 	if !ok {
 		return caller{}, errors.New("the call has no peer")
 	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok || len(info.State.PeerCertificates) == 0 {
+	info, ok := p.AuthInfo.(namedInfo)
+	if !ok {
 		return caller{}, errors.New("the peer has no certificate")
 	}
-	id, err := identity.FromCertificate(info.State.PeerCertificates[0])
-	return caller{id: id}, err
+	return caller{id: info.id}, nil
 }
 
 func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (resp any, err error) {

@@ -66,7 +66,7 @@ func NewServer(cfg ServerConfig) *Server {
 		if cfg.Identity == nil {
 			panic("rpc: a server on TCP needs an identity")
 		}
-		listener, creds = "tcp", credentials.NewTLS(cfg.Identity.Server(access.Accept(cfg.Identity.ID())))
+		listener, creds = "tcp", named{credentials.NewTLS(cfg.Identity.Server(access.Accept(cfg.Identity.ID())))}
 	}
 	g := &gate{local: cfg.Local, fleet: cfg.Fleet, log: cfg.Logger, metrics: newMetrics(cfg.Metrics, listener)}
 	g.stopping, g.stop = context.WithCancel(context.Background())

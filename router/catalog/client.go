@@ -37,7 +37,7 @@ func (c *Client) Run(ctx context.Context) error {
 	g.Go(func() error { return c.write(files) })
 	g.Go(func() error {
 		defer close(files)
-		defer func() { c.offer(files, c.encode()) }()
+		defer func() { c.offer(files) }()
 		return c.follow(ctx, files)
 	})
 	return g.Wait()

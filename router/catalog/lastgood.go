@@ -57,7 +57,7 @@ func readBounded(path string) ([]byte, error) {
 // in proportion to what it costs.
 func (c *Client) save(files chan []byte) time.Duration {
 	begun := time.Now()
-	c.offer(files, c.encode())
+	c.offer(files)
 	return max(saveEvery, 20*time.Since(begun))
 }
 
@@ -69,11 +69,13 @@ func (c *Client) encode() []byte {
 	return c.core.Append(nil, c.cfg.Fleet, current)
 }
 
-// offer leaves data for the writer, in place of what it has not taken yet.
-func (c *Client) offer(files chan []byte, data []byte) {
+// offer leaves the present state for the writer, in place of what it has not
+// taken yet.
+func (c *Client) offer(files chan []byte) {
 	if c.cfg.Dir == "" || !c.heard {
-		return // what is on disk is better than nothing
+		return // nobody wants it, or what is on disk is better than nothing
 	}
+	data := c.encode()
 	select {
 	case <-files:
 	default:
