@@ -92,9 +92,13 @@ var (
 	errTooManyFlows = errors.New("too many flows")
 )
 
-// closedError hides what a read returns because its connection ended.
+// closedError hides what a read returns because its connection ended: that may
+// show here before the connection's context ends. Why it ended is told where
+// the link is lost.
 func closedError(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	_, closed := errors.AsType[*quicgo.ApplicationError](err) // by either end
+	_, silent := errors.AsType[*quicgo.IdleTimeoutError](err)
+	if closed || silent || ctx.Err() != nil {
 		return errClosed
 	}
 	return err
