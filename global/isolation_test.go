@@ -81,7 +81,9 @@ func TestADamagedLaneIsSetAsideAndFilledAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := w.start("g1")
-	w.router(again).until(func(m *globalv1.WatchResponse) bool { return m.GetEntry().GetRegion() == "iad" && m.GetEntry().GetGeneration() != nil })
+	w.router(again).until(func(m *globalv1.WatchResponse) bool {
+		return m.GetEntry().GetRegion() == "iad" && m.GetEntry().GetGeneration() != nil
+	})
 	g = w.report(again, "iad", "iad-1", nil)
 	g.presence(g.record("web", 3, nowMs()))
 	if got := g.accepted(); got != 1 {

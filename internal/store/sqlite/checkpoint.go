@@ -36,9 +36,8 @@ type checkpointer struct {
 
 	// Owned by the loop.
 	dirty  bool
-	now    int64     // size of the log after the last commit
-	kicked int64     // and at the last kick
-	tried  time.Time // when it last wrote to see whether the log starts over
+	now    int64 // size of the log after the last commit
+	kicked int64 // and at the last kick
 
 	// Owned by run.
 	alarm  int64 // pinAlarm; a test lowers it before it uses the store

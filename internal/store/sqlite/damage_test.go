@@ -53,9 +53,11 @@ func TestDamageIsFoundAtOpenAndSetAside(t *testing.T) {
 		"a page": func(t *testing.T, path string) {
 			rewrite(t, path, func(b []byte) []byte { garble(b[5*4096 : 20*4096]); return b })
 		},
-		"the head": func(t *testing.T, path string) { rewrite(t, path, func(b []byte) []byte { garble(b[:4096]); return b }) },
+		"the head": func(t *testing.T, path string) {
+			rewrite(t, path, func(b []byte) []byte { garble(b[:4096]); return b })
+		},
 		"a short file": func(t *testing.T, path string) { rewrite(t, path, func(b []byte) []byte { return b[:len(b)/2] }) },
-		"no database": func(t *testing.T, path string) { rewrite(t, path, func(b []byte) []byte { return garble(b) }) },
+		"no database":  func(t *testing.T, path string) { rewrite(t, path, func(b []byte) []byte { return garble(b) }) },
 		"a note of the last start": func(t *testing.T, path string) {
 			if err := os.WriteFile(path+".damaged", []byte("met\n"), 0o600); err != nil {
 				t.Fatal(err)

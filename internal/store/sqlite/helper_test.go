@@ -1,7 +1,11 @@
 package sqlite_test
 
 import (
+	"log/slog"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -214,5 +218,39 @@ func recount(tb testing.TB, db *sqlite.DB) {
 			}
 		}
 		same(tb, "fingerprints of "+ws.Writer.String(), prints, ws.Fingerprints)
+	}
+}
+
+// logged is a log that is read while it is written.
+type logged struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// until looks until what is seen is wanted.
+func until(t *testing.T, what string, look func() bool) {
+	t.Helper()
+	deadline, tick := time.After(20*time.Second), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for !look() {
+		select {
+		case <-deadline:
+			t.Fatalf("not within 20s: %s", what)
+		case <-tick.C:
+		}
 	}
 }

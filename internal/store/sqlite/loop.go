@@ -72,8 +72,11 @@ func (db *DB) run() {
 			j.done <- j.fn()
 		case <-db.remote.wake:
 		case <-timer.C:
-			db.wal.idle()
-			db.tryLog()
+			if db.wal.dirty {
+				db.wal.idle()
+			} else {
+				db.tryLog()
+			}
 		case <-db.quit:
 		}
 	}
@@ -154,6 +157,7 @@ func (db *DB) publish() {
 	db.held.Store(&held)
 	db.line.publish(db.st.entries, db.st.boots)
 	db.wal.wrote(db.c.state.Frames())
+	db.pausedByLog()
 	db.st.entries, db.st.lines = nil, db.st.lines[:0]
 }
 

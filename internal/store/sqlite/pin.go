@@ -47,7 +47,8 @@ func (k *checkpointer) lookForPins(size int64) {
 	}
 }
 
-// pausedByLog reports whether peers' records wait because the log is too long.
+// pausedByLog reports whether peers' records wait because the log is too long,
+// and says so when it changes.
 func (db *DB) pausedByLog() bool {
 	paused := db.wal.now >= db.cfg.Limits.WAL
 	if paused != db.wal.paused.Load() {
@@ -57,21 +58,19 @@ func (db *DB) pausedByLog() bool {
 	return paused
 }
 
-// tryLog commits next to nothing, now and then, to see whether a log that was
-// too long can start over: it does so with a write.
+// tryLog commits next to nothing, a moment after a checkpoint, to see whether a
+// log that was too long can start over: it does so with a write.
 func (db *DB) tryLog() {
-	if !db.pausedByLog() || time.Since(db.wal.tried) < idleEvery {
+	if !db.pausedByLog() {
 		return
 	}
-	db.wal.tried = time.Now()
-	if done := db.wal.behind(0); done == nil {
-		db.wal.kick()
-	}
-	if err := db.transaction(false, func(w *work) error { return w.c.exec(sqlPutValue, valueClean, int64(0)) }); err != nil {
+	if err := db.transaction(false, func(w *work) error { return w.c.exec(sqlPutValue, valueTried, db.cfg.Now().UnixNano()) }); err != nil {
 		db.cfg.Logger.Warn("write to a long log", "err", err)
 	}
-	db.pausedByLog()
 }
+
+// valueTried is a value that is never read.
+const valueTried = "tried"
 
 // program is another process.
 type program struct {

@@ -30,3 +30,7 @@ CREATE TABLE scratch (id INTEGER PRIMARY KEY, v);
 
 // TestSchema is testSchema for the tests outside of the package.
 const TestSchema = testSchema
+
+// AlarmAt lowers the size of the log from which on its readers are named. Call
+// it before the store is used.
+func (db *DB) AlarmAt(bytes int64) { db.wal.alarm = bytes }
