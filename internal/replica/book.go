@@ -2,6 +2,7 @@ package replica
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -10,32 +11,90 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/record"
 )
 
-// Digest stands for a set of writer states: the sum mod 2^128 of their hashes.
-// A state's hash is the first 128 bits of BLAKE3 over the writer, its received
-// set and its fingerprints, in wire form. A leaf sums the writers of one node,
-// the root all of them. A writer of whom nothing was received adds nothing,
-// so that a digest is a function of received state alone.
+// Digest stands for what was received: the sum mod 2^128 of the hashes of
+// writer states and of boots, each the first 128 bits of BLAKE3 over the wire
+// form. A leaf sums those of one node, the root all of them. A writer of whom
+// nothing was received adds nothing, and of one that its node has closed a
+// complete receiver adds only the shared and ranked fingerprints of its live
+// rows, so that a digest is a function of received state alone, whoever has
+// forgotten what.
 type Digest = record.Fingerprint
 
-func (s State) hash() record.Hash {
-	var buf [192]byte
-	b := record.AppendReceived(record.AppendWriter(buf[:0], s.Writer), s.Received)
-	for _, f := range s.Fingerprints {
-		b = f.Append(b)
+// Boots is what is known of all writers of a node at once.
+type Boots struct {
+	Node     record.Node
+	Closed   uint64 // by a closing in effect
+	Evicted  uint64
+	Complete uint64 // up to it every version counts as received
+}
+
+// over returns the boot up to which gaps no longer count.
+func (b Boots) over() uint64 { return max(b.Closed, b.Evicted) }
+
+// settled reports whether w is closed, and all of it counts as received.
+func (b Boots) settled(w record.Writer) bool { return w.Boot <= b.Closed && b.Closed <= b.Complete }
+
+// What a hash is over, in its first byte. Writers have none: they begin with
+// the length of a node's name.
+const (
+	hashBoots   = 0xfe
+	hashSettled = 0xff
+)
+
+func (b Boots) hash() (record.Hash, bool) {
+	if b.over() == 0 {
+		return record.Hash{}, false
 	}
+	out := appendNode([]byte{hashBoots}, b.Node)
+	out = binary.BigEndian.AppendUint64(out, b.Closed)
+	out = binary.BigEndian.AppendUint64(out, b.Evicted)
+	if b.Closed <= b.Complete {
+		out = append(out, 1)
+	}
+	return hashOf(out), true
+}
+
+// hash returns what s adds to a digest beside b, if anything.
+func (s State) hash(b Boots) (record.Hash, bool) {
+	var buf [192]byte
+	out := buf[:0]
+	prints := s.Fingerprints[:]
+	switch {
+	case b.settled(s.Writer):
+		if prints = prints[1:]; !slices.ContainsFunc(prints, func(f record.Fingerprint) bool { return f != record.Fingerprint{} }) {
+			return record.Hash{}, false
+		}
+		out = record.AppendWriter(append(out, hashSettled), s.Writer)
+	case s.Received.Head == 0:
+		return record.Hash{}, false
+	default:
+		out = record.AppendReceived(record.AppendWriter(out, s.Writer), s.Received)
+	}
+	for _, f := range prints {
+		out = f.Append(out)
+	}
+	return hashOf(out), true
+}
+
+func hashOf(b []byte) record.Hash {
 	sum := blake3.Sum256(b)
 	return record.Hash(sum[:16])
 }
 
-// RootOf returns the root over states.
-func RootOf(states []State) Digest {
-	var d Digest
-	for _, s := range states {
-		if s.Received.Head > 0 {
-			d = d.Add(s.hash())
-		}
+// RootOf returns the root over states and boots.
+func RootOf(states []State, boots ...Boots) Digest {
+	var b book
+	b.load(states, boots, 0)
+	return b.root
+}
+
+func (b *book) load(states []State, boots []Boots, now time.Duration) {
+	for _, n := range boots {
+		b.setBoots(n, now)
 	}
-	return d
+	for _, s := range states {
+		b.set(s, now)
+	}
 }
 
 // book is what this node has received, by node and writer, with the digests
@@ -51,6 +110,7 @@ type book struct {
 // leaf is what was received of the writers of one node.
 type leaf struct {
 	node    record.Node
+	boots   Boots
 	digest  Digest
 	past    past
 	writers []*entry // by writer
@@ -60,6 +120,7 @@ type leaf struct {
 type entry struct {
 	State
 	hash    record.Hash
+	counted bool            // hash is in the leaf
 	pending record.Received // handed to the store, or waiting for it
 }
 
@@ -83,18 +144,23 @@ func (l *leaf) search(w record.Writer) (int, bool) {
 	return slices.BinarySearchFunc(l.writers, w, func(e *entry, w record.Writer) int { return e.Writer.Compare(w) })
 }
 
-// make returns the entry of w, a new one if there is none.
-func (b *book) make(w record.Writer) *entry {
-	l := b.byNode[w.Node]
+func (b *book) makeLeaf(n record.Node) *leaf {
+	l := b.byNode[n]
 	if l == nil {
-		l = &leaf{node: w.Node}
+		l = &leaf{node: n, boots: Boots{Node: n}}
 		if b.byNode == nil {
 			b.byNode = map[record.Node]*leaf{}
 		}
-		b.byNode[w.Node] = l
-		i, _ := slices.BinarySearchFunc(b.leaves, w.Node, func(l *leaf, n record.Node) int { return cmp.Compare(l.node, n) })
+		b.byNode[n] = l
+		i, _ := slices.BinarySearchFunc(b.leaves, n, func(l *leaf, n record.Node) int { return cmp.Compare(l.node, n) })
 		b.leaves = slices.Insert(b.leaves, i, l)
 	}
+	return l
+}
+
+// make returns the entry of w, a new one if there is none.
+func (b *book) make(w record.Writer) *entry {
+	l := b.makeLeaf(w.Node)
 	i, ok := l.search(w)
 	if !ok {
 		l.writers = slices.Insert(l.writers, i, &entry{State: State{Writer: w}})
@@ -105,19 +171,82 @@ func (b *book) make(w record.Writer) *entry {
 
 // set takes a state from the store.
 func (b *book) set(s State, now time.Duration) {
-	if s.Received.Head == 0 {
+	if s.Received.Head == 0 && s.Fingerprints == (State{}).Fingerprints {
 		return
 	}
 	e := b.make(s.Writer)
 	l := b.byNode[s.Writer.Node]
+	b.remember(l, now)
+	b.count(l, e, false)
+	e.State = s
+	e.hash, e.counted = s.hash(l.boots)
+	b.count(l, e, true)
+	e.pending = without(e.pending, e.Received)
+}
+
+// setBoots takes a node's boots from the store. What its writers add depends
+// on them.
+func (b *book) setBoots(n Boots, now time.Duration) {
+	l := b.makeLeaf(n.Node)
+	b.remember(l, now)
+	if h, ok := l.boots.hash(); ok {
+		b.root, l.digest = b.root.Sub(h), l.digest.Sub(h)
+	}
+	l.boots = n
+	if h, ok := n.hash(); ok {
+		b.root, l.digest = b.root.Add(h), l.digest.Add(h)
+	}
+	for _, e := range l.writers {
+		b.count(l, e, false)
+		e.hash, e.counted = e.State.hash(n)
+		b.count(l, e, true)
+		if e.Writer.Boot <= n.Complete {
+			e.pending = record.Received{}
+		}
+	}
+}
+
+func (b *book) remember(l *leaf, now time.Duration) {
 	b.roots.add(b.root, now)
 	l.past.add(l.digest, now)
-	if e.Received.Head > 0 {
+}
+
+// count adds what e adds to the digests, or takes it out.
+func (b *book) count(l *leaf, e *entry, in bool) {
+	switch {
+	case !e.counted:
+	case in:
+		b.root, l.digest = b.root.Add(e.hash), l.digest.Add(e.hash)
+	default:
 		b.root, l.digest = b.root.Sub(e.hash), l.digest.Sub(e.hash)
 	}
-	e.State, e.hash = s, s.hash()
-	b.root, l.digest = b.root.Add(e.hash), l.digest.Add(e.hash)
-	e.pending = without(e.pending, e.Received)
+}
+
+// forget takes w out of the book.
+func (b *book) forget(w record.Writer, now time.Duration) {
+	if e := b.find(w); e != nil {
+		l := b.byNode[w.Node]
+		b.remember(l, now)
+		b.count(l, e, false)
+		e.State, e.counted = State{Writer: w}, false
+		b.drop(w)
+	}
+}
+
+// state returns what was received of w.
+func (b *book) state(w record.Writer) State {
+	if e := b.find(w); e != nil {
+		return e.State
+	}
+	return State{Writer: w}
+}
+
+// boots returns what is known of a node's writers at once.
+func (b *book) boots(n record.Node) Boots {
+	if l := b.leaf(n); l != nil {
+		return l.boots
+	}
+	return Boots{Node: n}
 }
 
 // room reports whether data of w may be taken without passing a cap.
@@ -137,12 +266,28 @@ func (b *book) room(w record.Writer, g record.Range) bool {
 	return e.has(g.From-1) || e.has(g.To+1) // then it makes no gap
 }
 
+// covers reports whether all of g was received, or counts as if it was.
+func (b *book) covers(w record.Writer, g record.Range) bool {
+	l := b.leaf(w.Node)
+	if l == nil {
+		return false
+	}
+	if w.Boot <= l.boots.Complete {
+		return true
+	}
+	i, ok := l.search(w)
+	return ok && l.writers[i].Received.Covers(g)
+}
+
 // has reports whether v was received or is on its way.
 func (e *entry) has(v record.Version) bool { return e.Received.Has(v) || e.pending.Has(v) || v == 0 }
 
 func (b *book) gaps() (n int) {
 	for _, l := range b.leaves {
 		for _, e := range l.writers {
+			if e.Writer.Boot <= l.boots.over() {
+				continue // they no longer count
+			}
 			for _, g := range e.Received.Gaps {
 				n += int(min(g.Len(), 1<<40))
 			}
@@ -209,21 +354,28 @@ func (b *book) digest(n record.Node) Digest {
 func (l *leaf) states() []State {
 	var out []State
 	for _, e := range l.writers {
-		if e.Received.Head > 0 {
+		if e.counted {
 			out = append(out, e.State)
 		}
 	}
 	return out
 }
 
-// sameSets reports whether theirs, by writer, are just the received sets that
-// this node has of n's writers.
-func (b *book) sameSets(n record.Node, theirs []State) bool {
-	var mine []State
-	if l := b.leaf(n); l != nil {
-		mine = l.states()
+// sameSets reports whether a peer has received of n's writers just what this
+// node has: it states theirs, by writer, and its boots.
+func (b *book) sameSets(n record.Node, theirs []State, boots Boots) bool {
+	mine := b.boots(n)
+	if mine.Closed != boots.Closed || mine.Evicted != boots.Evicted || (mine.Closed <= mine.Complete) != (boots.Closed <= boots.Complete) {
+		return false
 	}
-	return slices.EqualFunc(mine, theirs, func(a, b State) bool { return a.Writer == b.Writer && a.Received.Equal(b.Received) })
+	unsettled := func(states []State) []State {
+		return slices.DeleteFunc(slices.Clone(states), func(s State) bool { return boots.settled(s.Writer) })
+	}
+	var own []State
+	if l := b.leaf(n); l != nil {
+		own = l.states()
+	}
+	return slices.EqualFunc(unsettled(own), unsettled(theirs), func(a, b State) bool { return a.Writer == b.Writer && a.Received.Equal(b.Received) })
 }
 
 // drop forgets w if nothing of it was received or is on its way.
@@ -238,7 +390,7 @@ func (b *book) drop(w record.Writer) {
 	}
 	l.writers = slices.Delete(l.writers, i, i+1)
 	b.writers--
-	if len(l.writers) == 0 {
+	if len(l.writers) == 0 && l.boots == (Boots{Node: l.node}) {
 		b.leaves = slices.DeleteFunc(b.leaves, func(o *leaf) bool { return o == l })
 		delete(b.byNode, w.Node)
 	}

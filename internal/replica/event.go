@@ -14,8 +14,10 @@ type State struct {
 
 // Entry is one step of the store's feed.
 type Entry struct {
-	Local  *record.Changeset // set if this node wrote it, since its start
-	States []State           // of the writers that it changed, after it
+	Local     *record.Changeset // set if this node wrote it, since its start
+	States    []State           // of the writers that it changed, after it
+	Boots     []Boots           // of the nodes whose boots it changed, after it
+	Forgotten []record.Writer   // nothing is known of them any more
 }
 
 type (
@@ -61,7 +63,10 @@ type (
 	// Reloaded replaces all that is known to be received, after the feed was
 	// lost. What was committed in between was not pushed: every peer is owed
 	// a sync.
-	Reloaded struct{ States []State }
+	Reloaded struct {
+		States []State
+		Boots  []Boots
+	}
 )
 
 func (Committed) event()   {}

@@ -59,7 +59,7 @@ func (c *Core) missing(p *peer) (wants []Want, behind uint64) {
 	ranges := 0
 	for i := len(p.session.sets) - 1; i >= 0 && ranges < maxWants; i-- {
 		theirs := p.session.sets[i]
-		if c.isOwn(theirs.Writer) || c.bootAhead(theirs.Writer) {
+		if c.isOwn(theirs.Writer) || c.bootAhead(theirs.Writer) || theirs.Writer.Boot <= c.book.boots(theirs.Writer.Node).Complete {
 			continue
 		}
 		var have record.Received

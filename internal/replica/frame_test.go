@@ -29,7 +29,7 @@ func golden() []vector {
 	for i := range st.Fingerprints {
 		st.Fingerprints[i] = record.Fingerprint{Hi: uint64(i + 1), Lo: 0xff}
 	}
-	hash := st.hash()
+	hash, _ := st.hash(Boots{})
 	core := New(Config{}, writer("a/1"), []State{st}, 0, time.Unix(0, 0))
 	question, _ := core.Question()
 	d := delivery(w, record.Range{From: 7, To: 7})

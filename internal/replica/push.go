@@ -16,9 +16,19 @@ func (c *Core) committed(entries []Entry) {
 			c.writesAs(e.Local.Writer)
 			frame = c.pushed(frame, *e.Local)
 		}
+		for _, n := range e.Boots {
+			c.book.setBoots(n, c.now)
+		}
+		own := len(e.Boots) > 0
 		for _, s := range e.States {
 			c.book.set(s, c.now)
-			c.checkOwnTail(s.Writer)
+			own = own || s.Writer.Node == c.self.Node
+		}
+		for _, w := range e.Forgotten {
+			c.book.forget(w, c.now)
+		}
+		if own {
+			c.checkOwnTails()
 		}
 	}
 	c.flush(frame)
@@ -112,7 +122,7 @@ func (c *Core) take(p *peer, d parcel, answer bool) (bool, error) {
 	c.stats.Arrived++
 	e := c.book.find(d.writer)
 	switch {
-	case e != nil && (e.Received.Covers(d.rang) || e.pending.Covers(d.rang)):
+	case c.book.covers(d.writer, d.rang), e != nil && e.pending.Covers(d.rang):
 		c.stats.Duplicates++
 		return false, nil
 	case c.isOwn(d.writer):
@@ -206,11 +216,18 @@ func (c *Core) writesAs(w record.Writer) {
 // checkOwnTail asks for a higher boot if data of an earlier writer of this
 // node would outrank what it writes now: its clock went back between.
 func (c *Core) checkOwnTail(w record.Writer) {
-	if w.Node != c.self.Node || w.Boot < c.self.Boot || c.isOwn(w) || c.renewing {
+	if !c.isOwn(w) {
+		c.atLeast(w.Boot)
+	}
+}
+
+// atLeast asks for a boot above one that is taken, or over.
+func (c *Core) atLeast(boot uint64) {
+	if boot < c.self.Boot || c.renewing {
 		return
 	}
 	c.renewing = true
-	c.out.Renew = w.Boot + 1
+	c.out.Renew = boot + 1
 }
 
 func (c *Core) renewed(w record.Writer) {
@@ -225,6 +242,7 @@ func (c *Core) renewed(w record.Writer) {
 
 func (c *Core) checkOwnTails() {
 	if l := c.book.leaf(c.self.Node); l != nil {
+		c.atLeast(l.boots.over())
 		for _, e := range l.writers {
 			if e.Received.Head > 0 {
 				c.checkOwnTail(e.Writer)
@@ -234,12 +252,10 @@ func (c *Core) checkOwnTails() {
 }
 
 // reloaded starts over from the store's states.
-func (c *Core) reloaded(states []State) {
+func (c *Core) reloaded(r Reloaded) {
 	old := c.book
 	c.book = book{}
-	for _, s := range states {
-		c.book.set(s, c.now)
-	}
+	c.book.load(r.States, r.Boots, c.now)
 	c.book.roots = old.roots
 	c.queue.each(func(o offer) {
 		e := c.book.make(o.delivery.Writer)

@@ -31,10 +31,11 @@ import (
 
 // Config of a core. The zero value of a limit means its default.
 type Config struct {
-	Seed  uint64 // of the choice of peers and of jitter
-	Queue int    // bytes of deliveries that wait for the store; zero means 16 MiB
-	Share int    // bytes of them that the pushes of one node may take; zero means 2 MiB
-	Want  int    // bytes asked for at once; zero means 512 KiB
+	Seed  uint64  // of the choice of peers and of jitter
+	Queue int     // bytes of deliveries that wait for the store; zero means 16 MiB
+	Share int     // bytes of them that the pushes of one node may take; zero means 2 MiB
+	Want  int     // bytes asked for at once; zero means 512 KiB
+	Boots []Boots // of nodes, as the store has them at the start
 }
 
 // Times of the protocol.
@@ -90,9 +91,7 @@ type Core struct {
 func New(cfg Config, self record.Writer, states []State, now time.Duration, wall time.Time) *Core {
 	c := &Core{cfg: cfg.withDefaults(), self: self, own: []record.Writer{self}, now: now, wall: wall, random: random(cfg.Seed)}
 	c.queue.init(c.cfg)
-	for _, s := range states {
-		c.book.set(s, now)
-	}
+	c.book.load(states, cfg.Boots, now)
 	c.nextRoot = now + c.random.jitter(rootEvery)
 	return c
 }
@@ -133,7 +132,7 @@ func (c *Core) Step(now time.Duration, e Event) {
 	case Renewed:
 		c.renewed(e.Writer)
 	case Reloaded:
-		c.reloaded(e.States)
+		c.reloaded(e)
 	}
 }
 

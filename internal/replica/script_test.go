@@ -231,7 +231,7 @@ func (s *script) run(args []string) {
 		for _, st := range s.store {
 			states = append(states, st)
 		}
-		s.step(Reloaded{states})
+		s.step(Reloaded{States: states})
 	case "bytes": // bytes PEER HEX
 		var b []byte
 		if _, err := fmt.Sscanf(args[2], "%x", &b); err != nil {

@@ -16,6 +16,7 @@ type session struct {
 
 	leaves []nodeLeaf // differing, asking: leaves of the peer that were never mine
 	sets   []State    // settling and later: what the peer has of those nodes
+	over   []Boots    // so too, of those of whom anything is over
 	behind uint64     // versions missing here at the last look
 
 	id     uint64 // fetching: of the request
@@ -150,6 +151,7 @@ func (c *Core) gotAsk(p *peer, r *reader) {
 	nodes = slices.Compact(nodes)
 	rest := c.book.root
 	var states []State
+	var boots []Boots
 	size := 0
 	for _, n := range nodes {
 		l := c.book.leaf(n)
@@ -165,12 +167,13 @@ func (c *Core) gotAsk(p *peer, r *reader) {
 		}
 		rest = minus(rest, l.digest)
 		states = append(states, of...)
+		boots = append(boots, l.boots)
 	}
-	c.send(p.node, false, setsFrame(rest, states))
+	c.send(p.node, false, appendBoots(setsFrame(rest, states), boots))
 }
 
 func (c *Core) gotSets(p *peer, r *reader) {
-	rest, states := r.digest(), r.states()
+	rest, states, boots := r.digest(), r.states(), r.boots()
 	if r.err != nil {
 		return
 	}
@@ -180,6 +183,7 @@ func (c *Core) gotSets(p *peer, r *reader) {
 		return
 	}
 	slices.SortFunc(states, func(a, b State) int { return a.Writer.Compare(b.Writer) })
+	s.over = boots
 	c.checkDamage(p, rest, states)
 	s.phase, s.due, s.sets, s.leaves = settling, c.now+gapAge, states, nil
 }
@@ -207,18 +211,19 @@ func (c *Core) checkDamage(p *peer, rest Digest, theirs []State) {
 	allEqual := true
 	for _, l := range p.session.leaves {
 		restEqual = minus(restEqual, c.book.digest(l.node))
-		allEqual = allEqual && c.book.sameSets(l.node, of(theirs, l.node))
+		allEqual = allEqual && c.book.sameSets(l.node, of(theirs, l.node), bootsOf(p.session.over, l.node))
 	}
 	allEqual = allEqual && restEqual == rest
 	for _, l := range p.session.leaves {
 		states := of(theirs, l.node)
-		if !c.book.sameSets(l.node, states) {
+		boots := bootsOf(p.session.over, l.node)
+		if !c.book.sameSets(l.node, states, boots) {
 			continue
 		}
 		for _, st := range states {
-			mine := c.book.find(st.Writer)
+			mine := c.book.state(st.Writer)
 			if owned := mine.Fingerprints[0] != st.Fingerprints[0]; owned || allEqual && mine.Fingerprints != st.Fingerprints {
-				c.suspect(p, damage{node: l.node, mine: c.book.digest(l.node), theirs: RootOf(states)}, st.Writer)
+				c.suspect(p, damage{node: l.node, mine: c.book.digest(l.node), theirs: RootOf(states, boots)}, st.Writer)
 				break
 			}
 		}

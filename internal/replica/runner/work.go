@@ -20,11 +20,20 @@ func States(ws []store.WriterState) []replica.State {
 	return out
 }
 
+// Boots converts a store's view of nodes to the core's.
+func Boots(ns []store.NodeState) []replica.Boots {
+	out := make([]replica.Boots, len(ns))
+	for i, n := range ns {
+		out[i] = replica.Boots(n)
+	}
+	return out
+}
+
 // Entries converts feed entries to the core's.
 func Entries(es []store.Entry) []replica.Entry {
 	out := make([]replica.Entry, len(es))
 	for i, e := range es {
-		out[i] = replica.Entry{Local: e.Local, States: States(e.States)}
+		out[i] = replica.Entry{Local: e.Local, States: States(e.States), Boots: Boots(e.Nodes), Forgotten: e.Forgotten}
 	}
 	return out
 }

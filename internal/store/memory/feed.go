@@ -17,7 +17,7 @@ type feed struct {
 func (s *Store) Feed(from store.Position) (store.Feed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.ended {
 		return nil, store.ErrClosed
 	}
 	if !s.st.onLine(from) {
@@ -42,14 +42,14 @@ func (st *state) onLine(p store.Position) bool {
 func (f *feed) Next(ctx context.Context) ([]store.Entry, error) {
 	for {
 		f.s.mu.Lock()
-		wake, closed := f.s.wake, f.s.closed
+		wake, ended := f.s.wake, f.s.ended
 		entries := slices.Clone(f.s.st.feed[f.next:])
 		f.s.mu.Unlock()
 		switch {
 		case len(entries) > 0:
 			f.next += uint64(len(entries))
 			return entries, nil
-		case closed:
+		case ended:
 			return nil, store.ErrClosed
 		}
 		select {

@@ -32,6 +32,7 @@ type Config struct {
 	Rand    func() uint64                            // bits of writers; nil means random
 	Disk    *Disk                                    // nil means an empty one
 	Check   func(table string, row store.Row) error  // what a constraint refuses; nil means nothing
+	Mutant  Mutant                                   // breaks a rule, for tests of tests
 	Unsafe  func(line []record.Writer) record.Writer // for mutants: chooses the writer of a start; the zero Writer means the rule
 }
 
@@ -47,8 +48,9 @@ type Store struct {
 	since  int // the place in the disk's log where this start began
 	next   record.Version
 	clock  hlc.Clock
-	closed bool
-	wake   chan struct{} // closed and replaced at each new feed entry
+	ended  bool
+	staged store.ListingPage // of the listing that is being taken
+	wake   chan struct{}     // closed and replaced at each new feed entry
 }
 
 var _ store.Store = (*Store)(nil)
@@ -85,7 +87,7 @@ func (s *Store) chooseWriter(boot uint64) record.Writer {
 			return w
 		}
 	}
-	boot = max(boot, uint64(max(0, s.cfg.Now().Unix())), s.st.evicted[s.cfg.Node]+1)
+	boot = max(boot, uint64(max(0, s.cfg.Now().Unix())), s.st.nodes[s.cfg.Node].Over()+1)
 	for _, w := range s.st.ownWriters(s.cfg.Node) {
 		boot = max(boot, w.Boot+1)
 	}
@@ -128,7 +130,7 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) (store.Comm
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.ended {
 		return store.Commit{}, store.ErrClosed
 	}
 	s.release()
@@ -143,7 +145,7 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) (store.Comm
 	if len(records) == 0 {
 		return store.Commit{Standing: standing}, nil
 	}
-	c, err := s.commit(records)
+	c, err := s.commit(records, false)
 	if err != nil {
 		return store.Commit{}, err
 	}
@@ -151,13 +153,13 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) (store.Comm
 }
 
 // commit numbers records as the next changeset and makes it durable.
-func (s *Store) commit(records []record.Record) (record.Changeset, error) {
+func (s *Store) commit(records []record.Record, quiet bool) (record.Changeset, error) {
 	c := record.Changeset{Writer: s.writer, Version: s.next, Wall: s.cfg.Now().UnixMilli(), Records: records}
 	if size := len(record.AppendDelivery(nil, record.Pushed(c))); size > record.MaxChangeset {
 		return c, fmt.Errorf("changeset of %d bytes, cap %d: %w", size, record.MaxChangeset, store.ErrTooLarge)
 	}
 	s.next++
-	s.log(entry{delivery: record.Pushed(c), local: &c, wall: s.cfg.Now()})
+	s.log(entry{delivery: record.Pushed(c), local: &c, quiet: quiet, wall: s.cfg.Now()})
 	s.disk.Sync()
 	return c, nil
 }
@@ -169,7 +171,7 @@ func (s *Store) Apply(ctx context.Context, batch []record.Delivery) ([]store.Out
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.ended {
 		return nil, store.ErrClosed
 	}
 	s.release()
@@ -184,7 +186,7 @@ func (s *Store) applyOne(d record.Delivery) store.Outcome {
 	if err := check(d); err != nil {
 		return store.Outcome{Status: store.Rejected, Err: err}
 	}
-	if len(s.st.received(d.Writer).Missing(d.Range)) == 0 {
+	if len(s.st.missing(d.Writer, d.Range)) == 0 {
 		return store.Outcome{Status: store.Duplicate}
 	}
 	done := s.log(entry{delivery: d, wall: s.cfg.Now()})
@@ -224,17 +226,14 @@ func (s *Store) Renew(ctx context.Context, boot uint64) (record.Writer, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.ended {
 		return record.Writer{}, store.ErrClosed
 	}
-	records := s.disk.ownedSince(s.since)
+	records := append(s.disk.ownedSince(s.since), s.st.othersOf(s.disk.startsSince(s.since))...)
 	s.begin(s.chooseWriter(boot))
 	for len(records) > 0 {
-		n := 0
-		for size := 0; n < len(records) && n < record.MaxRecords && size < record.MaxChangeset/2; n++ {
-			size += len(records[n].Key) + len(records[n].Cells) + 64
-		}
-		if _, err := s.commit(records[:n]); err != nil {
+		n := fitting(records, record.MaxRecords)
+		if _, err := s.commit(records[:n], false); err != nil {
 			return record.Writer{}, err
 		}
 		records = records[n:]
@@ -242,12 +241,22 @@ func (s *Store) Renew(ctx context.Context, boot uint64) (record.Writer, error) {
 	return s.writer, nil
 }
 
+// fitting returns how many of the first records, limit at most, make one
+// changeset.
+func fitting(records []record.Record, limit int) (n int) {
+	limit = min(limit, len(records), record.MaxRecords)
+	for size := 0; n < limit && size < record.MaxChangeset/2; n++ {
+		size += len(records[n].Key) + len(records[n].Cells) + 64
+	}
+	return n
+}
+
 // Close implements store.Store.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
-		s.closed = true
+	if !s.ended {
+		s.ended = true
 		s.disk.Sync()
 		close(s.wake)
 	}
@@ -259,8 +268,8 @@ func (s *Store) Close() error {
 func (s *Store) Crash() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
-		s.closed = true
+	if !s.ended {
+		s.ended = true
 		s.disk.log = s.disk.log[:s.disk.synced:s.disk.synced]
 		close(s.wake)
 	}

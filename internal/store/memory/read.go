@@ -25,7 +25,7 @@ func (s *Store) Snapshot(ctx context.Context) (store.Snapshot, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.ended {
 		return nil, store.ErrClosed
 	}
 	return &snapshot{st: s.st.clone(), at: s.st.position()}, nil
@@ -94,7 +94,12 @@ func (s *snapshot) Deliver(w record.Writer, r record.Range, limit int, without .
 	if ws == nil {
 		return nil, nil
 	}
-	sets := s.changesets(w)
+	sets := s.changesets(w, without)
+	for i, k := range record.Kinds {
+		if !slices.Contains(without, k) && !s.st.cfg.Mutant.is(RangesOnly) {
+			r.From = max(r.From, ws.Floors[i]+1)
+		}
+	}
 	var out []record.Delivery
 	size := 0
 	for _, have := range ws.Received.Ranges() {
@@ -123,10 +128,10 @@ func (s *snapshot) Deliver(w record.Writer, r record.Range, limit int, without .
 }
 
 // changesets lists what still stands of a writer, by version.
-func (s *snapshot) changesets(w record.Writer) []record.Changeset {
+func (s *snapshot) changesets(w record.Writer, without []record.Kind) []record.Changeset {
 	by := map[record.Version]*record.Changeset{}
 	add := func(h held) {
-		if h.at.Writer != w {
+		if h.at.Writer != w || slices.Contains(without, h.rec.Kind) {
 			return
 		}
 		c := by[h.at.Version]

@@ -23,6 +23,8 @@ func (p place) compare(o place) int {
 	return cmp.Or(cmp.Compare(p.table, o.table), cmp.Compare(p.key, o.key))
 }
 
+func (p place) String() string { return fmt.Sprintf("%016x %q", uint64(p.table), p.key) }
+
 // held is a received record.
 type held struct {
 	rec    record.Record
@@ -48,9 +50,10 @@ type state struct {
 	slots   map[place]slot
 	foreign []held // owned records not in the name of their writer's node
 	writers map[record.Writer]*store.WriterState
-	evicted map[record.Node]uint64
-	stamp   hlc.Timestamp // largest visible shared stamp
-	line    []mark        // starts of this disk, with the feed's place
+	nodes   map[record.Node]store.NodeState
+	closers map[record.Writer]record.Version // who closed, at which version, whether in effect or not
+	stamp   hlc.Timestamp                    // largest visible shared stamp
+	line    []mark                           // starts of this disk, with the feed's place
 	feed    []store.Entry
 }
 
@@ -62,25 +65,27 @@ type mark struct {
 
 // applied is what a replayed entry did.
 type applied struct {
-	withheld int
+	withheld  int
+	collected store.Collected
 }
 
 func newState(cfg Config) *state {
 	st := &state{
 		cfg: cfg, hasher: record.NewHasher(cfg.Fleet, cfg.Cluster),
 		tables: map[record.TableID]schema.Table{}, slots: map[place]slot{},
-		writers: map[record.Writer]*store.WriterState{}, evicted: map[record.Node]uint64{},
+		writers: map[record.Writer]*store.WriterState{}, nodes: map[record.Node]store.NodeState{}, closers: map[record.Writer]record.Version{},
 	}
 	for _, t := range cfg.Tables {
 		st.tables[t.ID] = t
 	}
+	st.tables[closed.ID] = closed
 	return st
 }
 
 // clone returns a copy that later changes do not reach, without the feed.
 func (st *state) clone() *state {
 	c := *st
-	c.slots, c.evicted, c.foreign = maps.Clone(st.slots), maps.Clone(st.evicted), slices.Clone(st.foreign)
+	c.slots, c.nodes, c.closers, c.foreign = maps.Clone(st.slots), maps.Clone(st.nodes), maps.Clone(st.closers), slices.Clone(st.foreign)
 	c.writers = make(map[record.Writer]*store.WriterState, len(st.writers))
 	for w, ws := range st.writers {
 		copied := *ws
@@ -94,6 +99,30 @@ func (st *state) received(w record.Writer) record.Received {
 		return ws.Received
 	}
 	return record.Received{}
+}
+
+// has reports whether a version counts as received: it was, or its writer is
+// one of those that this node is complete of.
+func (st *state) has(p record.Point) bool {
+	return p.Writer.Boot <= st.nodes[p.Writer.Node].Complete || st.received(p.Writer).Has(p.Version)
+}
+
+// missing lists the versions of r that do not count as received.
+func (st *state) missing(w record.Writer, r record.Range) []record.Range {
+	if w.Boot <= st.nodes[w.Node].Complete {
+		return nil
+	}
+	return st.received(w).Missing(r)
+}
+
+// over reports whether a record is owned and its node's word, or an eviction,
+// has ended it.
+func (st *state) over(r record.Record, at record.Point) bool {
+	n := st.nodes[at.Writer.Node]
+	if st.cfg.Mutant.is(CloseShared) && r.Kind == record.Shared {
+		return at.Writer.Boot <= n.Closed
+	}
+	return r.Kind == record.Owned && at.Writer.Boot <= n.Over()
 }
 
 func (st *state) of(w record.Writer) *store.WriterState {
@@ -129,9 +158,14 @@ func (st *state) replay(e entry) applied {
 		return applied{}
 	case e.release:
 		return st.released(e.wall)
+	case e.listing != nil:
+		return st.listed(*e.listing, e.wall)
+	case e.collect != nil:
+		return st.collected(*e.collect, e.wall)
 	}
 	step := newStep(st)
-	for _, g := range st.received(e.delivery.Writer).Missing(e.delivery.Range) {
+	step.quiet = e.quiet
+	for _, g := range st.missing(e.delivery.Writer, e.delivery.Range) {
 		for _, c := range e.delivery.Changesets {
 			if c.Version >= g.From && c.Version <= g.To {
 				for _, r := range c.Records {
@@ -143,6 +177,7 @@ func (st *state) replay(e entry) applied {
 	ws := st.of(e.delivery.Writer)
 	ws.Received = ws.Received.With(e.delivery.Range)
 	step.touched(ws.Writer)
+	step.settle()
 	step.publish(record.Point{Writer: e.delivery.Writer, Version: e.delivery.Range.To}, e.local)
 	return applied{withheld: step.withheld}
 }
@@ -177,7 +212,7 @@ func (st *state) released(now time.Time) applied {
 }
 
 // judge says why a record cannot be shown.
-func (st *state) judge(r record.Record, now time.Time) (store.Reason, string) {
+func (st *state) judge(r record.Record, at record.Point, now time.Time) (store.Reason, string) {
 	t, ok := st.tables[r.Table]
 	switch {
 	case r.Stub != nil:
@@ -188,12 +223,17 @@ func (st *state) judge(r record.Record, now time.Time) (store.Reason, string) {
 		return store.ReasonConstraint, fmt.Sprintf("table %s is %v, the record %v", t.Name, t.Kind, r.Kind)
 	case ahead(r, now):
 		return store.ReasonClock, "stamped ahead of the wall"
+	case r.Deleted && t.ID == closed.ID:
+		return store.ReasonConstraint, "a closing is never deleted"
 	case r.Deleted:
 		return "", ""
 	}
 	row, _, err := t.Row(r)
 	if err == nil {
 		err = st.constrain(t, row)
+	}
+	if err == nil && t.ID == closed.ID {
+		err = closedBy(row, at.Writer)
 	}
 	if err != nil {
 		return store.ReasonConstraint, err.Error()

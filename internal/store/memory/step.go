@@ -13,11 +13,16 @@ import (
 type step struct {
 	st       *state
 	writers  map[record.Writer]bool
+	nodes    map[record.Node]bool // whose boots changed
 	changes  []store.Change
+	gone     []record.Writer
 	withheld int
+	quiet    bool
 }
 
-func newStep(st *state) *step { return &step{st: st, writers: map[record.Writer]bool{}} }
+func newStep(st *state) *step {
+	return &step{st: st, writers: map[record.Writer]bool{}, nodes: map[record.Node]bool{}}
+}
 
 func (s *step) touched(w record.Writer) { s.writers[w] = true }
 
@@ -37,7 +42,7 @@ func (s *step) count(h held, in bool) {
 
 // take merges one record.
 func (s *step) take(h held, now time.Time) {
-	if h.rec.Kind == record.Owned && h.at.Writer.Boot <= s.st.evicted[h.at.Writer.Node] {
+	if s.st.over(h.rec, h.at) {
 		return
 	}
 	if h.rec.ForeignOwner(h.at.Writer) {
@@ -53,7 +58,7 @@ func (s *step) take(h held, now time.Time) {
 		s.below(p, old, h, now)
 		return
 	}
-	if h.reason, h.detail = s.st.judge(h.rec, now); h.reason != "" {
+	if h.reason, h.detail = s.st.judge(h.rec, h.at, now); h.reason != "" {
 		h.since = now
 		s.withheld++
 	}
@@ -71,7 +76,7 @@ func (s *step) below(p place, old slot, h held, now time.Time) {
 	if old.top.reason == "" || old.shown != nil && !record.Wins(h.rec.Rank(h.at), old.shown.rec.Rank(old.shown.at)) {
 		return
 	}
-	if reason, _ := s.st.judge(h.rec, now); reason != "" {
+	if reason, _ := s.st.judge(h.rec, h.at, now); reason != "" {
 		return
 	}
 	before, after := s.st.row(p, old.shown), s.st.row(p, &h)
@@ -94,11 +99,17 @@ func (s *step) place(p place, h held, now time.Time) {
 		s.st.stamp = max(s.st.stamp, h.rec.Stamp())
 	}
 	s.st.slots[p] = sl
+	if p.table == closed.ID && h.reason == "" {
+		s.st.closers[h.at.Writer] = h.at.Version
+	}
 }
 
 func (s *step) change(p place, before, after store.Row, h held) {
-	if before == nil && after == nil {
+	if before == nil && after == nil || s.quiet || p.table == closed.ID {
 		return
+	}
+	if h.rec.Kind == record.Owned && before != nil && after != nil && slices.EqualFunc(before, after, record.Value.Equal) {
+		return // written again as it was: only its record is another
 	}
 	s.changes = append(s.changes, store.Change{
 		Table: s.st.tables[p.table].Name, Key: p.key, Old: before, New: after, OldKnown: true, Point: h.at, Wall: h.wall,
@@ -113,35 +124,25 @@ func (s *step) evict(h held) {
 		return
 	}
 	node, boot := record.Node(row[0].Data), uint64(max(0, row[t.Index("boot")].Int))
-	if boot <= s.st.evicted[node] {
+	n := s.st.nodes[node]
+	if boot <= n.Evicted {
 		return
 	}
-	s.st.evicted[node] = boot
-	gone := func(at record.Point, r record.Record) bool {
-		return r.Kind == record.Owned && at.Writer.Node == node && at.Writer.Boot <= boot
-	}
-	for _, p := range slices.SortedFunc(maps.Keys(s.st.slots), place.compare) {
-		sl := s.st.slots[p]
-		if !gone(sl.top.at, sl.top.rec) {
-			continue
-		}
-		s.count(sl.top, false)
-		s.change(p, s.st.row(p, sl.shown), nil, h)
-		delete(s.st.slots, p)
-	}
-	for _, f := range s.st.foreign {
-		if gone(f.at, f.rec) {
-			s.count(f, false)
-		}
-	}
-	s.st.foreign = slices.DeleteFunc(s.st.foreign, func(f held) bool { return gone(f.at, f.rec) })
+	n.Node, n.Evicted = node, boot
+	s.setNode(n)
+	s.dropOver(node, h)
 }
 
 // publish adds the step to the feed.
 func (s *step) publish(at record.Point, local *record.Changeset) {
-	e := store.Entry{Point: at, Local: local, Changes: s.changes}
+	e := store.Entry{Point: at, Local: local, Changes: s.changes, Forgotten: s.gone}
 	for _, w := range slices.SortedFunc(maps.Keys(s.writers), record.Writer.Compare) {
-		e.States = append(e.States, *s.st.of(w))
+		if ws := s.st.writers[w]; ws != nil {
+			e.States = append(e.States, *ws)
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(s.nodes)) {
+		e.Nodes = append(e.Nodes, s.st.nodes[n])
 	}
 	s.st.feed = append(s.st.feed, e)
 	s.st.feed[len(s.st.feed)-1].Position = s.st.position()

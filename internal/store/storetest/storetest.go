@@ -87,6 +87,17 @@ func Run(t *testing.T, h Harness) {
 		{"FeedTellsEveryCommitInOrder", feedTellsEveryCommitInOrder},
 		{"FeedResumesOverARestart", feedResumesOverARestart},
 		{"ForeignPositionIsAResync", foreignPositionIsAResync},
+		{"RestampWritesRowsAgainUnchanged", restampWritesRowsAgainUnchanged},
+		{"ClosingDropsWhatIsOver", closingDropsWhatIsOver},
+		{"ClosingsNeedNoOrder", closingsNeedNoOrder},
+		{"CollectWaitsForClosingAndGaps", collectWaitsForClosingAndGaps},
+		{"GapsOfTheEvictedDoNotCount", gapsOfTheEvictedDoNotCount},
+		{"CompleteWritersAreForgotten", completeWritersAreForgotten},
+		{"ListingHoldsAllOfItsScope", listingHoldsAllOfItsScope},
+		{"ListingDropsWhatIsGoneThere", listingDropsWhatIsGoneThere},
+		{"ListingBringsNothingBack", listingBringsNothingBack},
+		{"ListingMakesComplete", listingMakesComplete},
+		{"RepairMakesTheScopeTheSame", repairMakesTheScopeTheSame},
 		{"ClosedStoreSaysSo", closedStoreSaysSo},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -117,8 +128,14 @@ func (s *suite) open(node record.Node) store.Store { return s.openWith(node, Tab
 
 func (s *suite) openWith(node record.Node, tables []schema.Table) store.Store {
 	s.t.Helper()
+	return s.openOn(node, string(node), tables)
+}
+
+// openOn opens the store of a node on a disk of some name.
+func (s *suite) openOn(node record.Node, disk string, tables []schema.Table) store.Store {
+	s.t.Helper()
 	st, err := s.h.Open(s.t.Context(), Config{
-		Disk: filepath.Join(s.dir, string(node)), Node: node, Tables: tables, Now: func() time.Time { return time.Unix(0, s.wall.Load()) },
+		Disk: filepath.Join(s.dir, disk), Node: node, Tables: tables, Now: func() time.Time { return time.Unix(0, s.wall.Load()) },
 	})
 	if err != nil {
 		s.t.Fatalf("open %s: %v", node, err)
