@@ -103,3 +103,15 @@ func TestDecodeTellsWhatIsNotCanonical(t *testing.T) {
 		t.Errorf("a rank that is not that of its cells: canonical %v, %v", canonical, err)
 	}
 }
+
+func TestColumnsThatIndexesNeed(t *testing.T) {
+	tables, err := ParseSQL(`CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, a, b, "C c", d, e, f, g AS (a || b), h AS (g || '!'));
+		CREATE INDEX t_h ON t (h); CREATE INDEX t_c ON t ("c c" DESC) WHERE e IS NOT NULL`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab := newTable(tables[0])
+	if want := `UPDATE "t" SET "d" = ?, "f" = ? WHERE "id" = ?`; tab.cold != want {
+		t.Errorf("the update of the others is %s, want %s", tab.cold, want)
+	}
+}

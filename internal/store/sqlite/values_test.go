@@ -124,8 +124,9 @@ func plainRows(tb testing.TB, db *plain.DB, sql string) []store.Row {
 
 // Keys of every kind, in order, and as keys of records.
 func TestStrangeKeysAreKept(t *testing.T) {
-	for _, typ := range []string{"", "TEXT", "BLOB", "NUMERIC", "INT"} {
-		p := newPair(t, fmt.Sprintf("CREATE TABLE k (k %s NOT NULL, n INTEGER NOT NULL, v, PRIMARY KEY (k, n))", typ))
+	for _, typ := range []string{"", "TEXT", "BLOB", "NUMERIC", "INT", "ANY"} {
+		strict := map[bool]string{true: " STRICT"}[typ == "ANY"] // where it is one
+		p := newPair(t, fmt.Sprintf("CREATE TABLE k (k %s NOT NULL, n INTEGER NOT NULL, v TEXT, PRIMARY KEY (k, n))%s", typ, strict))
 		kept := 0
 		for i, v := range strange {
 			_, _, err := p.request(sqlite.Statement{SQL: "INSERT INTO k VALUES (?, ?, 'v')", Args: []record.Value{v, record.Of(i)}})

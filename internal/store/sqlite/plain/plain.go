@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/mattn/go-sqlite3"
 
@@ -145,25 +146,32 @@ func (db *DB) Rows(sql string, args []driver.Value, fn func([]driver.Value) erro
 // Stored runs a statement and calls fn for each row, with the values as they
 // are stored, whatever type their columns are declared to have.
 func (db *DB) Stored(sql string, fn func([]record.Value) error) error {
+	_, err := db.StoredNamed(sql, fn)
+	return err
+}
+
+// StoredNamed is Stored, and returns the names of the columns.
+func (db *DB) StoredNamed(sql string, fn func([]record.Value) error) ([]string, error) {
 	rows, err := db.c.QueryContext(context.Background(), sql, nil)
 	if err != nil {
-		return fmt.Errorf("%s: %w", sql, err)
+		return nil, fmt.Errorf("%s: %w", sql, err)
 	}
 	defer rows.Close()
+	names := slices.Clone(rows.Columns())
 	clear(rows.(*sqlite3.SQLiteRows).DeclTypes())
-	dest := make([]driver.Value, len(rows.Columns()))
+	dest := make([]driver.Value, len(names))
 	for {
 		if err := rows.Next(dest); errors.Is(err, io.EOF) {
-			return nil
+			return names, nil
 		} else if err != nil {
-			return fmt.Errorf("%s: %w", sql, err)
+			return nil, fmt.Errorf("%s: %w", sql, err)
 		}
 		out := make([]record.Value, len(dest))
 		for i, v := range dest {
 			out[i] = record.Of(v)
 		}
 		if err := fn(out); err != nil {
-			return err
+			return nil, err
 		}
 	}
 }
