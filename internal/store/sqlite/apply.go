@@ -121,7 +121,7 @@ func (w *work) takeDelivery(d *delivery, until func() bool) (bool, error) {
 		d.from = d.Range.From
 	}
 	rest := record.Range{From: d.from, To: d.Range.To}
-	if recv.Covers(rest) {
+	if recv.Covers(rest) || d.Writer.Boot <= w.st.node(d.Writer.Node).Complete {
 		if err := w.fill(d, recv, id); err != nil {
 			return false, err
 		}
@@ -168,6 +168,9 @@ func (w *work) takeDelivery(d *delivery, until func() bool) (bool, error) {
 	s.recv = s.recv.With(record.Range{From: rest.From, To: end})
 	w.changed[id] = true
 	d.out.Status = store.Applied
+	if err := w.settle(d.Writer.Node); err != nil {
+		return false, err
+	}
 	w.enter(at, nil)
 	return end == d.Range.To, nil
 }

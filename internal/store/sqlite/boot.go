@@ -51,7 +51,7 @@ func loadLine(c *conn, st *state) error {
 // of at least least.
 func (w *work) newWriter(least uint64) (record.Writer, error) {
 	node := w.db.cfg.Node
-	boot := max(least, w.st.evictedUpTo(node)+1, uint64(max(1, w.db.cfg.Now().Unix())))
+	boot := max(least, w.st.node(node).Over()+1, uint64(max(1, w.db.cfg.Now().Unix())))
 	w.st.each(func(s *writerState) {
 		if s.writer.Node == node {
 			boot = max(boot, s.writer.Boot+1)

@@ -46,7 +46,12 @@ func (s *snapshot) Deliver(w record.Writer, r record.Range, limit int, without .
 			return nil
 		}
 		r.To = min(r.To, maxVersion)
-		places, err := s.places(ctx, c, id, r)
+		for i, k := range record.Kinds {
+			if !slices.Contains(without, k) {
+				r.From = max(r.From, s.byID[id].floors[i]+1)
+			}
+		}
+		places, err := s.places(ctx, c, id, r, without)
 		if err == nil {
 			out, err = s.collect(c, w, id, r, limit, places)
 		}
@@ -58,10 +63,10 @@ func (s *snapshot) Deliver(w record.Writer, r record.Range, limit int, without .
 	return out, nil
 }
 
-func (s *snapshot) places(ctx context.Context, c *conn, id int64, r record.Range) ([]place, error) {
+func (s *snapshot) places(ctx context.Context, c *conn, id int64, r record.Range, without []record.Kind) ([]place, error) {
 	var out []place
 	for _, t := range s.tables.all {
-		if t.Kind == 0 {
+		if t.Kind == 0 || slices.Contains(without, t.Kind) {
 			continue
 		}
 		sql, args := t.byWriter(s.byID[id].writer.Node, id, r.From, r.To)
@@ -75,6 +80,9 @@ func (s *snapshot) places(ctx context.Context, c *conn, id int64, r record.Range
 	}
 	err := c.rows(ctx, sqlHeldOf, []driver.Value{id, int64(r.From), int64(r.To)}, func(v []record.Value) error {
 		h := readHeld(v)
+		if slices.Contains(without, h.Kind) {
+			return nil
+		}
 		out = append(out, place{version: h.version, held: h})
 		return nil
 	})

@@ -17,24 +17,36 @@ func (w *work) evictBy(t *table, row store.Row) error {
 	if !t.Evicts || row == nil {
 		return nil
 	}
-	node, boot := record.Node(row[0].Data), uint64(row[t.bootAt].Int)
-	if boot <= w.st.evictedUpTo(node) {
+	n := w.st.node(record.Node(row[0].Data))
+	boot := uint64(row[t.bootAt].Int)
+	if boot <= n.Evicted {
 		return nil
 	}
-	w.st.evicted[node] = boot
-	if err := w.c.exec(sqlPutEvict, string(node), int64(boot)); err != nil {
+	n.Evicted = boot
+	if err := w.setNode(n); err != nil {
 		return err
 	}
+	return w.dropOver(n)
+}
+
+func (w *work) setNode(n store.NodeState) error {
+	w.st.nodes[n.Node] = n
+	w.nodes[n.Node] = true
+	return w.c.exec(sqlPutNode, string(n.Node), int64(n.Closed), int64(n.Evicted), int64(n.Complete))
+}
+
+// dropOver drops the owned records of a node that are over.
+func (w *work) dropOver(n store.NodeState) error {
 	var ids []int64
 	w.st.each(func(s *writerState) {
-		if s.writer.Node == node && s.writer.Boot <= boot {
+		if s.writer.Node == n.Node && s.writer.Boot <= n.Over() {
 			ids = append(ids, s.id)
 		}
 	})
 	slices.Sort(ids)
 	for _, t := range w.db.tables().all {
 		if t.Kind == record.Owned {
-			if err := w.dropOwned(t, node, ids); err != nil {
+			if err := w.dropOwned(t, n.Node, ids); err != nil {
 				return err
 			}
 		}
@@ -43,7 +55,8 @@ func (w *work) evictBy(t *table, row store.Row) error {
 		if err := w.dropHeldOwned(id); err != nil {
 			return err
 		}
-		w.st.change(id).prints[record.Owned-1] = record.Fingerprint{}
+		s := w.st.change(id)
+		s.prints[record.Owned-1], s.closed = record.Fingerprint{}, 0
 		w.changed[id] = true
 	}
 	return nil

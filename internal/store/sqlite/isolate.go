@@ -124,7 +124,7 @@ func (w *work) inSavepoint(fn func(inner *work) error) error {
 	if err := w.c.exec("SAVEPOINT _fb_one"); err != nil {
 		return err
 	}
-	inner := &work{db: w.db, c: w.c, st: w.st.fork(), careful: true, changed: maps.Clone(w.changed), changes: w.changes}
+	inner := &work{db: w.db, c: w.c, st: w.st.fork(), careful: true, changed: maps.Clone(w.changed), nodes: maps.Clone(w.nodes), changes: w.changes, quiet: w.quiet}
 	if err := shield(func() error { return fn(inner) }); err != nil {
 		if w.c.c.AutoCommit() {
 			return err // SQLite has undone all
@@ -135,7 +135,7 @@ func (w *work) inSavepoint(fn func(inner *work) error) error {
 		return err
 	}
 	w.st.absorb(inner.st)
-	w.changed, w.changes = inner.changed, inner.changes
+	w.changed, w.nodes, w.changes = inner.changed, inner.nodes, inner.changes
 	return nil
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // format counts the layouts of the engine's tables.
-const format = 3
+const format = 4
 
 const identityTable = `CREATE TABLE IF NOT EXISTS _fb_local_identity (
 	one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL, fleet TEXT NOT NULL,
@@ -22,7 +22,7 @@ var engineTables = []string{
 	identityTable,
 	`CREATE TABLE IF NOT EXISTS _fb_writers (
 		id INTEGER PRIMARY KEY, node TEXT NOT NULL, boot INTEGER NOT NULL, bits INTEGER NOT NULL,
-		received BLOB NOT NULL, owned BLOB NOT NULL, shared BLOB NOT NULL, ranked BLOB NOT NULL,
+		received BLOB NOT NULL, owned BLOB NOT NULL, shared BLOB NOT NULL, ranked BLOB NOT NULL, floors BLOB NOT NULL,
 		UNIQUE (node, boot, bits)) STRICT`,
 	// Foreign is 1 for records that are not in the name of their writer's
 	// node: each is kept by its own rank. Of the others there is one per key.
@@ -33,7 +33,8 @@ var engineTables = []string{
 		reason TEXT NOT NULL, detail TEXT NOT NULL, since INTEGER NOT NULL, stub INTEGER NOT NULL,
 		PRIMARY KEY (tbl, key, foreign_w, foreign_v)) STRICT, WITHOUT ROWID`,
 	`CREATE INDEX IF NOT EXISTS _fb_withheld_by_writer ON _fb_withheld (w, v)`,
-	`CREATE TABLE IF NOT EXISTS _fb_evicted (node TEXT PRIMARY KEY, boot INTEGER NOT NULL) STRICT, WITHOUT ROWID`,
+	`CREATE TABLE IF NOT EXISTS _fb_nodes (
+		node TEXT PRIMARY KEY, closed INTEGER NOT NULL, evicted INTEGER NOT NULL, complete INTEGER NOT NULL) STRICT, WITHOUT ROWID`,
 	`CREATE TABLE IF NOT EXISTS _fb_local_values (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID`,
 	`CREATE TABLE IF NOT EXISTS _fb_local_boots (
 		id INTEGER PRIMARY KEY, boot INTEGER NOT NULL, bits INTEGER NOT NULL, start INTEGER NOT NULL) STRICT`,
@@ -55,12 +56,13 @@ const (
 )
 
 const (
-	sqlPutWriter = `INSERT INTO _fb_writers (id, node, boot, bits, received, owned, shared, ranked) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET received = excluded.received, owned = excluded.owned, shared = excluded.shared, ranked = excluded.ranked`
-	sqlWriters  = `SELECT id, node, boot, bits, received, owned, shared, ranked FROM _fb_writers ORDER BY id`
+	sqlPutWriter = `INSERT INTO _fb_writers (id, node, boot, bits, received, owned, shared, ranked, floors) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET received = excluded.received, owned = excluded.owned, shared = excluded.shared, ranked = excluded.ranked, floors = excluded.floors`
+	sqlWriters  = `SELECT id, node, boot, bits, received, owned, shared, ranked, floors FROM _fb_writers ORDER BY id`
 	sqlPutValue = `INSERT INTO _fb_local_values (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
 	sqlValue    = `SELECT value FROM _fb_local_values WHERE name = ?`
-	sqlPutEvict = `INSERT INTO _fb_evicted (node, boot) VALUES (?, ?) ON CONFLICT (node) DO UPDATE SET boot = excluded.boot`
+	sqlPutNode  = `INSERT OR REPLACE INTO _fb_nodes (node, closed, evicted, complete) VALUES (?, ?, ?, ?)`
+	sqlNodes    = `SELECT node, closed, evicted, complete FROM _fb_nodes ORDER BY node`
 )
 
 // ErrInUse says that another process, or this one, has the database open.
@@ -127,8 +129,14 @@ func loadState(c *conn) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = c.rows(context.Background(), `SELECT node, boot FROM _fb_evicted`, nil, func(r []record.Value) error {
-		st.evicted[record.Node(r[0].Data)] = uint64(r[1].Int)
+	err = readNodes(c, func(n store.NodeState) { st.nodes[n.Node] = n })
+	if err != nil {
+		return nil, err
+	}
+	err = c.rows(context.Background(), sqlClosers, nil, func(r []record.Value) error {
+		if w := st.writers[r[0].Int]; w != nil {
+			w.closed, st.pending[w.writer.Node] = record.Version(r[1].Int), true
+		}
 		return nil
 	})
 	if err != nil {
@@ -173,7 +181,22 @@ func readWriters(c *conn, fn func(*writerState)) error {
 			}
 			w.prints[i] = record.Fingerprint{Hi: binary.BigEndian.Uint64(b), Lo: binary.BigEndian.Uint64(b[8:])}
 		}
+		floors := []byte(r[8].Data)
+		for i := range w.floors {
+			n, size := binary.Uvarint(floors)
+			if size <= 0 || n > maxVersion {
+				return fmt.Errorf("floors of %v are damaged", w.writer)
+			}
+			w.floors[i], floors = record.Version(n), floors[size:]
+		}
 		fn(w)
+		return nil
+	})
+}
+
+func readNodes(c *conn, fn func(store.NodeState)) error {
+	return c.rows(context.Background(), sqlNodes, nil, func(r []record.Value) error {
+		fn(store.NodeState{Node: record.Node(r[0].Data), Closed: uint64(r[1].Int), Evicted: uint64(r[2].Int), Complete: uint64(r[3].Int)})
 		return nil
 	})
 }
@@ -188,5 +211,10 @@ func (p *packed) addWriter(w *writerState) {
 	for _, f := range w.prints {
 		p.args = f.Append(append(p.args, byte(record.Blob), 16))
 	}
+	var floors []byte
+	for _, v := range w.floors {
+		floors = binary.AppendUvarint(floors, uint64(v))
+	}
+	p.args = appendBlob(p.args, floors)
 	p.n++
 }

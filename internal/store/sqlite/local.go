@@ -178,8 +178,8 @@ func (w *work) localRecord(wr *write, stamp string) (record.Record, error) {
 // mayWrite refuses what would never be seen: a rank at or below what is there,
 // an owned row under a boot that was evicted.
 func (w *work) mayWrite(wr *write, r record.Record, at record.Point) error {
-	if r.Kind == record.Owned && at.Writer.Boot <= w.st.evictedUpTo(at.Writer.Node) {
-		return fmt.Errorf("table %s: node %q is evicted up to boot %d: %w", wr.table.Name, at.Writer.Node, w.st.evictedUpTo(at.Writer.Node), store.ErrFenced)
+	if r.Kind == record.Owned && w.st.over(at.Writer) {
+		return fmt.Errorf("table %s: node %q is over up to boot %d: %w", wr.table.Name, at.Writer.Node, w.st.node(at.Writer.Node).Over(), store.ErrFenced)
 	}
 	if err := w.mayEvict(wr); err != nil {
 		return err
@@ -248,7 +248,7 @@ func (w *work) publish(c record.Changeset, writes []*write, visible bool) error 
 	}
 	self := w.st.change(id)
 	owned := func(r record.Record) bool { return r.Kind == record.Owned }
-	if self.writer.Boot <= w.st.evictedUpTo(self.writer.Node) && slices.ContainsFunc(c.Records, owned) {
+	if w.st.over(self.writer) && slices.ContainsFunc(c.Records, owned) {
 		return fmt.Errorf("changeset evicts its own rows: %w", store.ErrFenced)
 	}
 	self.recv = self.recv.With(record.Range{From: c.Version, To: c.Version})

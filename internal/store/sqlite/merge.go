@@ -103,7 +103,7 @@ func (w *work) merge(offers []offer) (withheld int, err error) {
 // look finds out what can be said of o without its table.
 func (w *work) look(o *offer) (err error) {
 	switch {
-	case o.Kind == record.Owned && o.at.Writer.Boot <= w.st.evictedUpTo(o.at.Writer.Node):
+	case o.Kind == record.Owned && w.st.over(o.at.Writer):
 		o.over = true
 		return nil
 	case o.ForeignOwner(o.at.Writer):
@@ -136,6 +136,10 @@ func (w *work) showed(o *offer, side *packed) error {
 	}
 	w.note(o.table, o.Key, old, next)
 	w.st.clock.Observe(o.Stamp())
+	if o.table.ID == closedID && !o.Deleted {
+		w.st.change(o.writer).closed = o.at.Version
+		w.st.pending[o.at.Writer.Node] = true
+	}
 	return w.evictBy(o.table, o.row)
 }
 
@@ -172,6 +176,9 @@ func (w *work) judge(o *offer) (fault, error) {
 		return bad(store.ReasonClock, "stamped %v ahead of this node's clock", o.Stamp().Wall().Sub(w.db.cfg.Now()))
 	}
 	if o.Deleted {
+		if t.ID == closedID {
+			return bad(store.ReasonConstraint, "a closing is never deleted")
+		}
 		return ok, nil
 	}
 	row, more, canonical, err := t.decode(o.Record, o.key)
@@ -192,6 +199,11 @@ func (w *work) judge(o *offer) (fault, error) {
 	if t.Evicts {
 		if boot := row[t.bootAt]; boot.Type != record.Integer || boot.Int < 0 || uint64(boot.Int) > w.db.bootLimit() {
 			return bad(store.ReasonConstraint, "boot %v is beyond two years from now", boot)
+		}
+	}
+	if t.ID == closedID {
+		if err := closedBy(row, o.at.Writer); err != nil {
+			return bad(store.ReasonConstraint, "%v", err)
 		}
 	}
 	if w.db.cfg.Trip != nil {

@@ -70,6 +70,9 @@ func (s *snapshot) entry(at uint64, l line) store.Entry {
 	for _, id := range l.writers {
 		if w := s.byID[id]; w != nil {
 			e.States = append(e.States, w.public())
+			if n, ok := s.nodes[w.writer.Node]; ok && !slices.Contains(e.Nodes, n) {
+				e.Nodes = append(e.Nodes, n)
+			}
 		}
 	}
 	return e

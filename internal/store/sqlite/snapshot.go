@@ -25,6 +25,7 @@ type snapshot struct {
 	byID     map[int64]*writerState
 	byName   map[record.Writer]int64
 	tables   *tableSet
+	nodes    map[record.Node]store.NodeState
 
 	mu    sync.Mutex
 	users int   // calls in progress; they may be nested
@@ -56,7 +57,7 @@ func (db *DB) snapshot(ctx context.Context) (*snapshot, error) {
 	s := &snapshot{
 		db: db, c: c, reading: Reading{Caller: outside()}, deadline: time.Now().Add(db.cfg.Limits.Pin),
 		hasher: record.NewHasher(db.cfg.Fleet, db.cfg.Cluster),
-		byID:   map[int64]*writerState{}, byName: map[record.Writer]int64{},
+		byID:   map[int64]*writerState{}, byName: map[record.Writer]int64{}, nodes: map[record.Node]store.NodeState{},
 	}
 	err = s.begin(ctx)
 	if err == nil {
@@ -104,6 +105,9 @@ func (s *snapshot) load() error {
 	}
 	b := st.boots[len(st.boots)-1]
 	s.pos = store.Position{Node: s.db.cfg.Node, Boot: b.boot, Bits: b.bits, Sequence: st.sequence}
+	if err := readNodes(s.c, func(n store.NodeState) { s.nodes[n.Node] = n }); err != nil {
+		return err
+	}
 	return readWriters(s.c, func(w *writerState) { s.byID[w.id], s.byName[w.writer] = w, w.id })
 }
 
@@ -179,7 +183,7 @@ func (s *snapshot) Writers() ([]store.WriterState, error) {
 	var out []store.WriterState
 	err := s.use(func(context.Context, *conn) error {
 		for _, w := range s.byID {
-			if w.recv.Head > 0 {
+			if w.known() {
 				out = append(out, w.public())
 			}
 		}

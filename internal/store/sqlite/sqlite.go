@@ -81,6 +81,7 @@ type DB struct {
 
 	intents  *intents
 	suspects suspects
+	staged   staged
 	looked   time.Time // for withheld records to try again
 }
 
@@ -316,6 +317,9 @@ func (db *DB) Stats() Stats {
 	defer stop()
 	s.Err = db.inside.with(ctx, func(c *conn) error {
 		for _, t := range db.tables().all {
+			if t.ID == closedID {
+				continue
+			}
 			r, err := c.row("SELECT count(*) FROM " + schema.Quote(t.Name))
 			if err != nil {
 				return err

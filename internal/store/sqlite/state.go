@@ -14,11 +14,18 @@ type writerState struct {
 	writer record.Writer
 	recv   record.Received
 	prints [len(record.Kinds)]record.Fingerprint
-	held   int64 // bytes of its records that are withheld
+	floors [len(record.Kinds)]record.Version
+	closed record.Version // that brought its closing, in effect or not; zero if it has not closed
+	held   int64          // bytes of its records that are withheld
 }
 
 func (w *writerState) public() store.WriterState {
-	return store.WriterState{Writer: w.writer, Received: w.recv, Fingerprints: w.prints}
+	return store.WriterState{Writer: w.writer, Received: w.recv, Fingerprints: w.prints, Floors: w.floors}
+}
+
+// known reports whether anything is known of w but its name.
+func (w *writerState) known() bool {
+	return w.recv.Head > 0 || w.prints != [len(record.Kinds)]record.Fingerprint{} || w.floors != [len(record.Kinds)]record.Version{}
 }
 
 // state is what the writing goroutine knows beside the tables. Transactions
@@ -28,7 +35,8 @@ type state struct {
 	parent  *state
 	writers map[int64]*writerState // own copies, free to change until absorbed
 	ids     map[record.Writer]int64
-	evicted map[record.Node]uint64
+	nodes   map[record.Node]store.NodeState
+	pending map[record.Node]bool // has closings that may come into effect, or be fulfilled
 
 	self     int64 // id of the writer of now
 	lastID   int64
@@ -46,14 +54,16 @@ func newState() *state {
 	return &state{
 		writers: map[int64]*writerState{},
 		ids:     map[record.Writer]int64{},
-		evicted: map[record.Node]uint64{},
+		nodes:   map[record.Node]store.NodeState{},
+		pending: map[record.Node]bool{},
 	}
 }
 
 func (s *state) fork() *state {
 	c := *s
 	c.parent = s
-	c.writers, c.ids, c.evicted = map[int64]*writerState{}, map[record.Writer]int64{}, map[record.Node]uint64{}
+	c.writers, c.ids = map[int64]*writerState{}, map[record.Writer]int64{}
+	c.nodes, c.pending = map[record.Node]store.NodeState{}, map[record.Node]bool{}
 	c.entries, c.lines = nil, nil
 	return &c
 }
@@ -62,7 +72,8 @@ func (s *state) fork() *state {
 func (s *state) absorb(c *state) {
 	maps.Copy(s.writers, c.writers)
 	maps.Copy(s.ids, c.ids)
-	maps.Copy(s.evicted, c.evicted)
+	maps.Copy(s.nodes, c.nodes)
+	maps.Copy(s.pending, c.pending)
 	s.self, s.lastID, s.clock, s.sequence = c.self, c.lastID, c.clock, c.sequence
 	s.held, s.started, s.boots = c.held, c.started, c.boots
 	s.entries = append(s.entries, c.entries...)
@@ -109,14 +120,28 @@ func (s *state) intern(w record.Writer) int64 {
 	return s.lastID
 }
 
-// evictedUpTo returns the boot up to which owned records of n are dropped.
-func (s *state) evictedUpTo(n record.Node) uint64 {
+// node returns what is known of all writers of n at once.
+func (s *state) node(n record.Node) store.NodeState {
 	for ; s != nil; s = s.parent {
-		if boot, ok := s.evicted[n]; ok {
-			return boot
+		if ns, ok := s.nodes[n]; ok {
+			return ns
 		}
 	}
-	return 0
+	return store.NodeState{Node: n}
+}
+
+// over reports whether an owned record of w is dropped, neither taken nor
+// served.
+func (s *state) over(w record.Writer) bool { return w.Boot <= s.node(w.Node).Over() }
+
+// waits reports whether a closing of n may yet come to something.
+func (s *state) waits(n record.Node) bool {
+	for ; s != nil; s = s.parent {
+		if p, ok := s.pending[n]; ok {
+			return p
+		}
+	}
+	return false
 }
 
 // point is where a record came from.

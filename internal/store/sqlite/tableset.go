@@ -1,8 +1,11 @@
 package sqlite
 
 import (
+	"slices"
+
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
+	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
 // tableSet is the tables of the database between two changes of its schema. It
@@ -15,6 +18,9 @@ type tableSet struct {
 }
 
 func newTableSet(at int64, tables []*table) *tableSet {
+	if !slices.ContainsFunc(tables, func(t *table) bool { return t.ID == closedID }) {
+		tables = append(slices.Clip(tables), newTable(store.ClosedSchema())) // the engine's own
+	}
 	s := &tableSet{at: at, all: tables, byID: map[record.TableID]*table{}, byName: map[string]*table{}}
 	for _, t := range tables {
 		s.byName[t.Name] = t
@@ -32,7 +38,7 @@ func (db *DB) tables() *tableSet { return db.tableSet.Load() }
 func (db *DB) Tables() []schema.Table {
 	var out []schema.Table
 	for _, t := range db.tables().all {
-		if t.Kind != 0 {
+		if t.Kind != 0 && t.ID != closedID {
 			out = append(out, t.Table)
 		}
 	}

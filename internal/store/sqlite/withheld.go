@@ -17,6 +17,7 @@ const (
 	sqlDropHeld  = `DELETE FROM _fb_withheld WHERE tbl = ? AND key = ? AND foreign_w = 0 AND foreign_v = 0`
 	sqlHeldOf    = `SELECT ` + heldColumns + ` FROM _fb_withheld WHERE w = ? AND v BETWEEN ? AND ?`
 	sqlHeldAll   = `SELECT ` + heldColumns + ` FROM _fb_withheld ORDER BY tbl, key, foreign_w, foreign_v`
+	sqlForeign   = `SELECT 1 FROM _fb_withheld WHERE tbl = ? AND key = ? AND foreign_w = ? AND foreign_v = ?`
 	sqlHeldHash  = `SELECT ` + heldColumns + `, foreign_w FROM _fb_withheld WHERE hash = ?`
 	sqlHeldRetry = `SELECT ` + heldColumns + ` FROM _fb_withheld WHERE foreign_w = 0 AND stub = 0 AND reason <> 'crash' AND (tbl, key) > (?, ?) ORDER BY tbl, key LIMIT 500`
 	sqlHeldClock = `SELECT ` + heldColumns + ` FROM _fb_withheld WHERE reason = 'clock' AND stub = 0 AND ord <= ? LIMIT 100`
@@ -97,6 +98,9 @@ func (w *work) withhold(o *offer, f fault, shown, held *standing) (bool, error) 
 // withholdForeign keeps a stub of a record in another node's name. It competes
 // with nothing, so each has its own place.
 func (w *work) withholdForeign(o *offer) error {
+	if r, err := w.c.row(sqlForeign, int64(o.Table), []byte(o.Key), o.writer, int64(o.at.Version)); err != nil || r != nil {
+		return err // a listing has brought it
+	}
 	s := new(w.standing(o))
 	w.retop(o.Kind, nil, s)
 	o.Cells, o.Stub = nil, &record.Stub{Hash: s.hash, Reason: string(store.ReasonOwner)}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"cmp"
 	"encoding/binary"
+	"maps"
 	"slices"
 
 	"github.com/firebreak-dev/firebreak/internal/hlc"
@@ -19,8 +20,11 @@ type work struct {
 	careful bool // records are merged one at a time
 
 	// Of the feed entry in hand.
-	changed map[int64]bool // writers
+	changed map[int64]bool       // writers
+	nodes   map[record.Node]bool // whose boots changed
 	changes []store.Change
+	gone    []record.Writer // forgotten
+	quiet   bool            // what is written concerns nobody but peers
 }
 
 // standing is the record that is kept for a key: by a table's bookkeeping, or
@@ -132,8 +136,11 @@ func (w *work) putRow(t *table, key []record.Value, old, row store.Row) error {
 
 // note takes down a change of what is shown.
 func (w *work) note(t *table, key record.Key, old store.Row, s *standing) {
-	if old == nil && s.row == nil {
+	if old == nil && s.row == nil || w.quiet || t.ID == closedID {
 		return
+	}
+	if t.Kind == record.Owned && old != nil && s.row != nil && slices.EqualFunc(old, s.row, record.Value.Equal) {
+		return // written again as it was: only its record is another
 	}
 	w.changes = append(w.changes, store.Change{
 		Table: t.Name, Key: key, Old: old, New: s.row, OldKnown: true,
@@ -142,7 +149,9 @@ func (w *work) note(t *table, key record.Key, old store.Row, s *standing) {
 }
 
 // begin starts a feed entry.
-func (w *work) begin() { w.changed, w.changes = map[int64]bool{}, nil }
+func (w *work) begin() {
+	w.changed, w.nodes, w.changes, w.gone = map[int64]bool{}, map[record.Node]bool{}, nil, nil
+}
 
 // enter adds the feed entry in hand.
 func (w *work) enter(at record.Point, local *record.Changeset) {
@@ -152,7 +161,10 @@ func (w *work) enter(at record.Point, local *record.Changeset) {
 	}
 	slices.Sort(ids)
 	w.st.sequence++
-	e := store.Entry{Position: w.st.position(), Point: at, Local: local, Changes: w.changes}
+	e := store.Entry{Position: w.st.position(), Point: at, Local: local, Changes: w.changes, Forgotten: w.gone}
+	for _, n := range slices.Sorted(maps.Keys(w.nodes)) {
+		e.Nodes = append(e.Nodes, w.st.node(n))
+	}
 	for _, id := range ids {
 		e.States = append(e.States, w.st.get(id).public())
 	}
