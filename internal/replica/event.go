@@ -60,6 +60,25 @@ type (
 	// writer says that it failed, and is tried again at the next data.
 	Renewed struct{ Writer record.Writer }
 
+	// TookPage answers a TakePage.
+	TookPage struct{ Failed bool }
+
+	// Restamped answers a Restamp: so many rows are left.
+	Restamped struct {
+		Left   int
+		Failed bool
+	}
+
+	// ClosedEarlier answers a Close. A store that cannot close says so: it is
+	// not asked again.
+	ClosedEarlier struct{ Failed, Unsupported bool }
+
+	// Members names those whom the mesh knows, connected or not.
+	Members struct{ Nodes []record.Node }
+
+	// Confirmed says whether every row of this node's own is vouched for.
+	Confirmed struct{ Yes bool }
+
 	// Reloaded replaces all that is known to be received, after the feed was
 	// lost. What was committed in between was not pushed: every peer is owed
 	// a sync.
@@ -69,16 +88,21 @@ type (
 	}
 )
 
-func (Committed) event()   {}
-func (Arrived) event()     {}
-func (Applied) event()     {}
-func (ApplyFailed) event() {}
-func (Served) event()      {}
-func (Refused) event()     {}
-func (Connected) event()   {}
-func (Lost) event()        {}
-func (Renewed) event()     {}
-func (Reloaded) event()    {}
+func (Committed) event()     {}
+func (Arrived) event()       {}
+func (Applied) event()       {}
+func (ApplyFailed) event()   {}
+func (Served) event()        {}
+func (Refused) event()       {}
+func (Connected) event()     {}
+func (Lost) event()          {}
+func (Renewed) event()       {}
+func (Reloaded) event()      {}
+func (TookPage) event()      {}
+func (Restamped) event()     {}
+func (ClosedEarlier) event() {}
+func (Members) event()       {}
+func (Confirmed) event()     {}
 
 // Outcome is what became of a delivery.
 type Outcome byte
@@ -95,6 +119,9 @@ type Ready struct {
 	Sends   []Send            // to queue; a frame that was not queued is Refused
 	Apply   []record.Delivery // to offer to the store, answered by Applied or ApplyFailed
 	Serves  []Serve           // each to read from one snapshot, answered by Served
+	Take    *TakePage         // a page of a listing for the store, answered by TookPage
+	Restamp bool              // write rows of earlier writers again, answered by Restamped
+	Close   record.Writer     // close what is earlier than this writer, answered by ClosedEarlier; zero means no
 	Renew   uint64            // take a writer with at least this boot, answered by Renewed; zero means none
 	Reports []Report          // for people and metrics
 }
@@ -109,10 +136,18 @@ type Send struct {
 
 // Serve asks for the frames that answer a peer's want. See Answer.
 type Serve struct {
-	To    record.Node
-	ID    uint64
-	Limit int // bytes
-	Wants []Want
+	To      record.Node
+	ID      uint64
+	Limit   int // bytes
+	Wants   []Want
+	Listing ListingWant
+	Page    int // above zero: of the listing that answers the request ID already
+}
+
+// TakePage is a page of a listing to take.
+type TakePage struct {
+	First bool
+	Page  Page
 }
 
 // Want is a request for versions of a writer, newest first.

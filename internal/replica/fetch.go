@@ -17,9 +17,12 @@ func (c *Core) fetch(p *peer) {
 	s := &p.session
 	wants, behind := c.missing(p)
 	s.behind = behind
-	if len(wants) == 0 {
-		*s = session{}
-		return
+	if len(wants) == 0 && s.list.Mode == 0 {
+		if s.list.Nodes = c.coverable(p); len(s.list.Nodes) == 0 {
+			*s = session{}
+			return
+		}
+		s.list.Mode = CatchUp
 	}
 	if !c.roomToFetch() {
 		s.phase = blocked
@@ -28,7 +31,7 @@ func (c *Core) fetch(p *peer) {
 	c.nextID++
 	s.phase, s.due = fetching, c.now+requestTimeout
 	s.end, s.id, s.asked, s.number, s.room, s.taken = c.now+requestBound, c.nextID, wants, 0, c.cfg.Want+maxOver, false
-	c.send(p.node, false, wantFrame(s.id, c.cfg.Want, wants))
+	c.send(p.node, false, appendListingWant(wantFrame(s.id, c.cfg.Want, wants), s.list))
 }
 
 // roomToFetch sets aside room in the queue for what was asked for.
@@ -175,7 +178,15 @@ func (c *Core) gotWant(p *peer, r *reader) {
 	if r.err != nil {
 		return
 	}
-	v := Serve{To: p.node, ID: id, Limit: limit, Wants: wants}
+	list := r.listingWant()
+	if r.err != nil {
+		return
+	}
+	c.serve(p, Serve{To: p.node, ID: id, Limit: limit, Wants: wants, Listing: list})
+}
+
+// serve has a request answered: one at a time, the newest next.
+func (c *Core) serve(p *peer, v Serve) {
 	if p.serving {
 		p.waiting = &v
 		return

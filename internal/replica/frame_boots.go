@@ -28,6 +28,16 @@ func appendBoots(b []byte, boots []Boots) []byte {
 	return b
 }
 
+// trailBoots appends boots at the end of a frame, nothing if there are none.
+func trailBoots(b []byte, boots []Boots) []byte {
+	for _, x := range boots {
+		if x.over() > 0 {
+			return appendBoots(b, boots)
+		}
+	}
+	return b
+}
+
 // boots reads what appendBoots wrote. A peer of an earlier version wrote none.
 func (r *reader) boots() []Boots {
 	if r.err != nil || len(r.b) == 0 {

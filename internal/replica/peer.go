@@ -63,6 +63,9 @@ func (c *Core) connected(n record.Node) {
 	if !ok {
 		c.peers = slices.Insert(c.peers, i, nil)
 	}
+	if ok && c.listing == c.peers[i] {
+		c.listing = nil
+	}
 	c.peers[i] = &peer{node: n, rootAt: c.now - owesEvery, leavesAt: c.now - owesEvery}
 	c.sendRoot(c.peers[i])
 	c.unblock()
@@ -70,6 +73,9 @@ func (c *Core) connected(n record.Node) {
 
 func (c *Core) lost(n record.Node) {
 	if i, ok := c.findPeer(n); ok {
+		if c.listing == c.peers[i] {
+			c.listing = nil
+		}
 		c.peers = slices.Delete(c.peers, i, i+1)
 		c.unblock()
 	}

@@ -87,6 +87,14 @@ func (c *Core) arrived(from record.Node, frame []byte) {
 		c.gotWant(p, &r)
 	case kindAnswer:
 		c.gotAnswer(p, &r)
+	case kindListing:
+		c.gotListing(p, &r)
+	case kindMore:
+		c.gotMore(p, &r)
+	case kindSurvey:
+		c.gotSurvey(p, &r)
+	case kindSurveyed:
+		c.gotSurveyed(p, &r)
 	default:
 		c.stats.Unknown++
 		c.report(Report{Kind: ReportUnknown, Peer: from, Err: fmt.Errorf("frame kind %#x", frame[0])})
@@ -208,6 +216,7 @@ func (c *Core) writesAs(w record.Writer) {
 		return
 	}
 	c.self = w
+	c.resetClosing()
 	if !c.isOwn(w) {
 		c.own = append(c.own, w)
 	}

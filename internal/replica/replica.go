@@ -24,6 +24,7 @@
 package replica
 
 import (
+	"slices"
 	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -35,6 +36,8 @@ type Config struct {
 	Queue int     // bytes of deliveries that wait for the store; zero means 16 MiB
 	Share int     // bytes of them that the pushes of one node may take; zero means 2 MiB
 	Want  int     // bytes asked for at once; zero means 512 KiB
+	Close bool    // close earlier writers, once it is time
+	Alone bool    // configured without seeds: with nobody known, there is nobody to ask
 	Boots []Boots // of nodes, as the store has them at the start
 }
 
@@ -76,6 +79,12 @@ type Core struct {
 	book  book
 	peers []*peer // by node
 	queue queue
+
+	listing    *peer // whose listing is being taken; nil for none
+	listedFrom record.Node
+	listedAt   time.Duration // when the last one began
+
+	closing closing
 
 	nextRoot time.Duration
 	nextID   uint64        // of requests
@@ -131,6 +140,16 @@ func (c *Core) Step(now time.Duration, e Event) {
 		c.lost(e.Peer)
 	case Renewed:
 		c.renewed(e.Writer)
+	case TookPage:
+		c.tookPage(e)
+	case Restamped:
+		c.restamped(e)
+	case ClosedEarlier:
+		c.closedEarlier(e)
+	case Members:
+		c.closing.members = slices.Clone(e.Nodes)
+	case Confirmed:
+		c.closing.unconfirmed = !e.Yes
 	case Reloaded:
 		c.reloaded(e)
 	}
@@ -149,6 +168,7 @@ func (c *Core) Tick(now time.Duration, wall time.Time) {
 		c.renewAt = 0
 		c.checkOwnTails()
 	}
+	c.advanceClosing()
 	for _, p := range c.peers {
 		if p.owes && c.now >= p.rootAt+owesEvery {
 			c.sendRoot(p)
@@ -167,6 +187,9 @@ func (c *Core) Wake() time.Duration {
 		if p.session.phase != idle && p.session.phase != blocked {
 			at = min(at, p.session.due)
 		}
+	}
+	if c.closes() {
+		at = min(at, c.closing.due)
 	}
 	if c.queue.retryAt > 0 {
 		at = min(at, c.queue.retryAt)

@@ -18,6 +18,9 @@ type Stats struct {
 	Capped       uint64 // beyond a cap on writers, gaps or boots
 	Timeouts     uint64
 	Damaged      uint64
+	Listings     uint64 // taken
+
+	Closing ClosingStats
 
 	Writers    int
 	Gaps       int // versions that are missing below heads
@@ -37,6 +40,7 @@ type PeerStats struct {
 func (c *Core) Stats() Stats {
 	s := c.stats
 	s.Writers, s.Gaps, s.Queue, s.QueueBytes = c.book.writers, c.book.gaps(), c.queue.waiting(), c.queue.bytes
+	s.Closing = c.closingStats()
 	for _, p := range c.peers {
 		s.Peers = append(s.Peers, PeerStats{p.node, p.session.behind, p.owes})
 	}

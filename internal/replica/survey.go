@@ -11,7 +11,7 @@ import (
 
 // A survey asks a peer what it has received. The question carries the asker's
 // leaves, the reply only the states of nodes whose leaf is another: count and
-// names of these nodes, then their states.
+// names of these nodes, then their states and boots.
 
 // Question returns the question, and what this node has received as it is
 // asked.
@@ -49,10 +49,12 @@ func (c *Core) Reply(question []byte) ([]byte, error) {
 	}
 	var nodes []record.Node
 	var states []State
+	var boots []Boots
 	for _, l := range c.book.nodeLeaves() {
 		if theirs[l.node] != l.digest {
 			nodes = append(nodes, l.node)
 			states = append(states, c.book.leaf(l.node).states()...)
+			boots = append(boots, c.book.boots(l.node))
 		}
 		delete(theirs, l.node)
 	}
@@ -61,22 +63,27 @@ func (c *Core) Reply(question []byte) ([]byte, error) {
 	for _, n := range nodes {
 		b = appendNode(b, n)
 	}
-	if b = appendStates(b, states); len(b) > MaxFrame-64 {
+	if b = trailBoots(appendStates(b, states), boots); len(b) > MaxFrame-64 {
 		return nil, fmt.Errorf("survey reply of %d bytes is over the cap of a frame", len(b))
 	}
 	return b, nil
+}
+
+// reply reads what Reply wrote.
+func (r *reader) reply() (differ map[record.Node]bool, states []State, boots []Boots) {
+	n := r.count(2*maxNodes, 2)
+	differ = make(map[record.Node]bool, n)
+	for range n {
+		differ[r.node()] = true
+	}
+	return differ, r.states(), r.boots()
 }
 
 // ReadReply returns what the peer has received. Mine are the sets that came
 // with the question; they are returned as they are if the peer has the same.
 func ReadReply(reply []byte, mine map[record.Writer]record.Received) (map[record.Writer]record.Received, error) {
 	r := reader{b: reply}
-	n := r.count(2*maxNodes, 2)
-	differ := make(map[record.Node]bool, n)
-	for range n {
-		differ[r.node()] = true
-	}
-	theirs := r.states()
+	differ, theirs, _ := r.reply()
 	if r.err != nil {
 		return nil, fmt.Errorf("survey reply: %w", r.err)
 	}

@@ -25,6 +25,12 @@ type session struct {
 	end    time.Duration // whatever it brings
 	room   int           // bytes that the answer may still bring
 	taken  bool          // it brought something new
+
+	list   ListingWant // fetching: a listing that was asked for beside ranges
+	page   int         // of a listing, the next one to come
+	listed int         // bytes of it
+	taking bool        // a page is with the store
+	last   bool        // it is the last
 }
 
 type phase byte
@@ -120,6 +126,9 @@ func (c *Core) advance(p *peer) {
 	case s.phase == settling:
 		c.fetch(p)
 	default: // asking, fetching: timed out
+		if c.listing == p {
+			c.listing = nil
+		}
 		c.stats.Timeouts++
 		c.report(Report{Kind: ReportTimeout, Peer: p.node})
 		*s = session{}
@@ -169,7 +178,7 @@ func (c *Core) gotAsk(p *peer, r *reader) {
 		states = append(states, of...)
 		boots = append(boots, l.boots)
 	}
-	c.send(p.node, false, appendBoots(setsFrame(rest, states), boots))
+	c.send(p.node, false, trailBoots(setsFrame(rest, states), boots))
 }
 
 func (c *Core) gotSets(p *peer, r *reader) {

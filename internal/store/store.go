@@ -226,12 +226,13 @@ type Store interface {
 	// ClosedTable not. It makes one changeset and reports how many such rows
 	// are left. It passes the filter of unchanged rows.
 	Restamp(ctx context.Context, limit int) (left int, err error)
-	// CloseEarlier writes the closing of all earlier writers of this node, and
-	// is in effect and complete here with it. ErrUnstamped if Restamp has rows
+	// CloseEarlier writes the closing of all writers of this node that are
+	// earlier than w, and is in effect and complete here with it. ErrOvertaken
+	// if w is not the writer of now. ErrUnstamped if Restamp has rows
 	// left; if this writer has closed already, the commit names that as
 	// standing. Whether it is time is for the caller to know: once this node
 	// has taken what every known node had, as package replica decides.
-	CloseEarlier(ctx context.Context) (Commit, error)
+	CloseEarlier(ctx context.Context, w record.Writer) (Commit, error)
 	// TakeListing takes a part of a peer's listing, in order. An error means
 	// that the store could not say: the listing is to be asked for anew.
 	TakeListing(ctx context.Context, p ListingPage) error

@@ -360,7 +360,7 @@ func (d *Deletes) closing(m *member) {
 			x.Writers = append(x.Writers, record.Closed{Writer: w.Writer, Received: w.Received})
 		}
 	}
-	c, err := m.st.CloseEarlier(context.Background())
+	c, err := m.st.CloseEarlier(context.Background(), m.st.Writer())
 	d.must(err)
 	d.learn(m)
 	d.tell("%s closes: %v", m.name, c.Point)

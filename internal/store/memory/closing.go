@@ -196,7 +196,7 @@ func (s *Store) Restamp(ctx context.Context, limit int) (int, error) {
 }
 
 // CloseEarlier implements store.Store.
-func (s *Store) CloseEarlier(ctx context.Context) (store.Commit, error) {
+func (s *Store) CloseEarlier(ctx context.Context, w record.Writer) (store.Commit, error) {
 	if err := ctx.Err(); err != nil {
 		return store.Commit{}, err
 	}
@@ -204,6 +204,9 @@ func (s *Store) CloseEarlier(ctx context.Context) (store.Commit, error) {
 	defer s.mu.Unlock()
 	if s.ended {
 		return store.Commit{}, store.ErrClosed
+	}
+	if w != s.writer {
+		return store.Commit{}, fmt.Errorf("close as %v: the writer is %v by now: %w", w, s.writer, store.ErrOvertaken)
 	}
 	if v, ok := s.st.closers[s.writer]; ok {
 		return store.Commit{Standing: []record.Point{{Writer: s.writer, Version: v}}}, nil

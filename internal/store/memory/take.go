@@ -126,6 +126,11 @@ func (s *step) dropGone(gone func(held) bool, listed []record.Changeset) map[pla
 	for _, p := range slices.SortedFunc(maps.Keys(s.st.slots), place.compare) {
 		sl := s.st.slots[p]
 		switch {
+		case gone(sl.top) && sl.shown != nil && sl.shown.at != sl.top.at && !gone(*sl.shown):
+			s.count(sl.top, false)
+			sl.top = *sl.shown
+			s.count(sl.top, true)
+			s.st.slots[p] = sl
 		case gone(sl.top):
 			s.drop(p, why)
 			dropped[p] = true

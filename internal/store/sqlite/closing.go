@@ -232,9 +232,9 @@ func (db *DB) Restamp(ctx context.Context, limit int) (left int, err error) {
 }
 
 // CloseEarlier implements [store.Store].
-func (db *DB) CloseEarlier(ctx context.Context) (commit store.Commit, err error) {
+func (db *DB) CloseEarlier(ctx context.Context, as record.Writer) (commit store.Commit, err error) {
 	err = db.do(ctx, func(w *work) error {
-		commit, err = w.closeEarlier()
+		commit, err = w.closeEarlier(as)
 		return err
 	})
 	if err != nil {
@@ -243,8 +243,11 @@ func (db *DB) CloseEarlier(ctx context.Context) (commit store.Commit, err error)
 	return commit, nil
 }
 
-func (w *work) closeEarlier() (store.Commit, error) {
+func (w *work) closeEarlier(as record.Writer) (store.Commit, error) {
 	self := w.st.get(w.st.self)
+	if self.writer != as {
+		return store.Commit{}, fmt.Errorf("close as %v: the writer is %v by now: %w", as, self.writer, store.ErrOvertaken)
+	}
 	if self.closed > 0 {
 		return store.Commit{Standing: []record.Point{{Writer: self.writer, Version: self.closed}}}, nil
 	}

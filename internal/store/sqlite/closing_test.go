@@ -61,7 +61,7 @@ func (p *starts) closeEarlier() {
 			p.t.Fatal(err)
 		}
 	}
-	if _, err := p.node.CloseEarlier(p.t.Context()); err != nil {
+	if _, err := p.node.CloseEarlier(p.t.Context(), p.node.Writer()); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -140,7 +140,7 @@ func TestClosingEndsEarlierStarts(t *testing.T) {
 	first := p.node.Writer()
 	p.sync(p.node, p.peer)
 	p.start()
-	if _, err := p.node.CloseEarlier(t.Context()); !errors.Is(err, store.ErrUnstamped) {
+	if _, err := p.node.CloseEarlier(t.Context(), p.node.Writer()); !errors.Is(err, store.ErrUnstamped) {
 		t.Errorf("a closing over rows of an earlier start: %v", err)
 	}
 	feed, atPeer := feedFrom(t, p.node), feedFrom(t, p.peer)
@@ -156,7 +156,7 @@ func TestClosingEndsEarlierStarts(t *testing.T) {
 			}
 		}
 	}
-	again, err := p.node.CloseEarlier(t.Context())
+	again, err := p.node.CloseEarlier(t.Context(), p.node.Writer())
 	if err != nil || len(again.Standing) != 1 || again.Records != 0 {
 		t.Errorf("closing twice: %+v, %v", again, err)
 	}

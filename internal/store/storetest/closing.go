@@ -48,7 +48,7 @@ func (s *suite) closeEarlier(st store.Store) store.Commit {
 			break
 		}
 	}
-	c, err := st.CloseEarlier(s.t.Context())
+	c, err := st.CloseEarlier(s.t.Context(), st.Writer())
 	if err != nil {
 		s.t.Fatalf("close earlier writers: %v", err)
 	}
@@ -75,7 +75,7 @@ func restampWritesRowsAgainUnchanged(t *testing.T, s *suite) {
 	s.close(st)
 	st = s.open("a")
 	s.put(st, "things", thing("a", "y", "w", 1))
-	if _, err := st.CloseEarlier(t.Context()); !errors.Is(err, store.ErrUnstamped) {
+	if _, err := st.CloseEarlier(t.Context(), st.Writer()); !errors.Is(err, store.ErrUnstamped) {
 		t.Errorf("closing over a live row of an earlier writer gave %v", err)
 	}
 	feed, err := st.Feed(s.snapshot(st).Position())
@@ -123,7 +123,7 @@ func closingDropsWhatIsOver(t *testing.T, s *suite) {
 	if c.Records != 1 || c.Point.Version != 2 {
 		t.Errorf("closing is %+v", c)
 	}
-	if again, err := st2.CloseEarlier(t.Context()); err != nil || again.Point.Version != 0 || !slices.Contains(again.Standing, c.Point) {
+	if again, err := st2.CloseEarlier(t.Context(), st2.Writer()); err != nil || again.Point.Version != 0 || !slices.Contains(again.Standing, c.Point) {
 		t.Errorf("closing twice gave %+v, %v", again, err)
 	}
 	up := st2.Writer().Boot - 1

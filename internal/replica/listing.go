@@ -1,0 +1,337 @@
+package replica
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+)
+
+// Scope is what a listing covers: the owned rows of one node, or all shared or
+// all ranked rows.
+type Scope struct {
+	Kind record.Kind
+	Node record.Node
+}
+
+// Floors is what a listing says of one writer.
+type Floors struct {
+	Writer   record.Writer
+	Received record.Received
+	Floors   [len(record.Kinds)]record.Version
+}
+
+// Page is a part of a listing.
+type Page struct {
+	Listed []record.Changeset
+	Rest   []record.Changeset // of kinds that are not listed
+	End    *End               // in the last page
+}
+
+// Mode is what a listing is for.
+type Mode byte
+
+// The modes, as package store defines them.
+const (
+	CatchUp Mode = iota + 1
+	Exchange
+	Repair
+)
+
+// End is what a listing says beside its records.
+type End struct {
+	Mode    Mode
+	Scopes  []Scope
+	Writers []Floors
+	Boots   []Boots
+	Takes   []record.Closed // what counts as received afterwards
+}
+
+const (
+	kindListing = 0x08 // id (8 bytes), number of the page, then the page
+	kindMore    = 0x09 // id (8 bytes), number of the page that is wanted next
+
+	// PageSize is about how many bytes of a listing a page holds. Pages are
+	// asked for one by one.
+	PageSize = 256 << 10
+
+	maxScopes     = 2*maxNodes + 2
+	listingBound  = 5 * time.Minute  // for a whole listing
+	listingEvery  = 10 * time.Second // between two listings of one peer
+	maxListedSize = 1 << 30          // bytes of a whole listing
+)
+
+// NewPage encodes a page as the frame that answers a Serve.
+func NewPage(id uint64, number int, p Page) []byte {
+	b := binary.BigEndian.AppendUint64([]byte{kindListing}, id)
+	b = binary.AppendUvarint(b, uint64(number))
+	b = appendChangesets(b, p.Listed)
+	b = appendChangesets(b, p.Rest)
+	if p.End == nil {
+		return append(b, 0)
+	}
+	b = append(b, byte(p.End.Mode))
+	b = binary.AppendUvarint(b, uint64(len(p.End.Scopes)))
+	for _, s := range p.End.Scopes {
+		b = append(b, byte(s.Kind))
+		b = append(binary.AppendUvarint(b, uint64(len(s.Node))), s.Node...)
+	}
+	b = binary.AppendUvarint(b, uint64(len(p.End.Writers)))
+	for _, w := range p.End.Writers {
+		b = record.AppendReceived(record.AppendWriter(b, w.Writer), w.Received)
+		for _, f := range w.Floors {
+			b = binary.AppendUvarint(b, uint64(f))
+		}
+	}
+	b = appendBoots(b, p.End.Boots)
+	b = binary.AppendUvarint(b, uint64(len(p.End.Takes)))
+	for _, t := range p.End.Takes {
+		b = record.AppendReceived(record.AppendWriter(b, t.Writer), t.Received)
+	}
+	return b
+}
+
+// appendChangesets appends the number of writers and for each the changesets
+// as a delivery, with its length. What stands of one version is put together.
+func appendChangesets(b []byte, list []record.Changeset) []byte {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b record.Changeset) int {
+		return cmp.Or(a.Writer.Compare(b.Writer), cmp.Compare(a.Version, b.Version))
+	})
+	var ds []record.Delivery
+	for _, c := range list {
+		if n := len(ds); n == 0 || ds[n-1].Writer != c.Writer {
+			ds = append(ds, record.Delivery{Writer: c.Writer, Range: record.Range{From: c.Version, To: c.Version}})
+		}
+		d := &ds[len(ds)-1]
+		d.Range.To = c.Version
+		if n := len(d.Changesets); n > 0 && d.Changesets[n-1].Version == c.Version {
+			d.Changesets[n-1].Records = slices.Concat(d.Changesets[n-1].Records, c.Records)
+			continue
+		}
+		d.Changesets = append(d.Changesets, c)
+	}
+	b = binary.AppendUvarint(b, uint64(len(ds)))
+	for _, d := range ds {
+		b = appendParcel(b, d)
+	}
+	return b
+}
+
+func (r *reader) changesets() (out []record.Changeset) {
+	n := r.count(MaxWriters, 20)
+	for range n {
+		p := parcel{bytes: r.take(r.number())}
+		if r.err != nil {
+			return nil
+		}
+		d, err := p.decode()
+		if err != nil {
+			r.fail(err)
+			return nil
+		}
+		out = append(out, d.Changesets...)
+	}
+	return out
+}
+
+// page reads what NewPage wrote, after id and number.
+func (r *reader) page() Page {
+	p := Page{Listed: r.changesets(), Rest: r.changesets()}
+	mode := Mode(r.byte())
+	if r.err != nil || mode == 0 {
+		return p
+	}
+	if mode > Repair {
+		r.fail(fmt.Errorf("listing of mode %d", mode))
+		return Page{}
+	}
+	p.End = &End{Mode: mode}
+	for range r.count(maxScopes, 2) {
+		s := Scope{Kind: record.Kind(r.byte())}
+		n := r.number()
+		if n > 63 {
+			r.fail(errors.New("node name of bad length"))
+		}
+		s.Node = record.Node(r.take(n))
+		if owned := s.Kind == record.Owned; s.Kind < record.Owned || s.Kind > record.Ranked || owned != (s.Node != "") {
+			r.fail(fmt.Errorf("listing of %v of %q", s.Kind, s.Node))
+		}
+		p.End.Scopes = append(p.End.Scopes, s)
+	}
+	for range r.count(MaxWriters, 22) {
+		w := Floors{Writer: r.writer(), Received: r.received()}
+		for i := range w.Floors {
+			w.Floors[i] = record.Version(r.number())
+		}
+		p.End.Writers = append(p.End.Writers, w)
+	}
+	p.End.Boots = r.boots()
+	for range r.count(MaxWriters, 19) {
+		p.End.Takes = append(p.End.Takes, record.Closed{Writer: r.writer(), Received: r.received()})
+	}
+	if r.err != nil {
+		return Page{}
+	}
+	return p
+}
+
+func moreFrame(id uint64, number int) []byte {
+	return binary.AppendUvarint(binary.BigEndian.AppendUint64([]byte{kindMore}, id), uint64(number))
+}
+
+// ListingWant asks for a listing where no range would do. The zero value asks
+// for none.
+type ListingWant struct {
+	Mode  Mode
+	Nodes []record.Node // catch up: whose complete boot is to rise; repair: whose owned rows are; none: the shared and ranked rows
+}
+
+// appendListingWant appends mode, count and nodes to a want.
+func appendListingWant(b []byte, w ListingWant) []byte {
+	if w.Mode == 0 {
+		return b
+	}
+	b = binary.AppendUvarint(append(b, byte(w.Mode)), uint64(len(w.Nodes)))
+	for _, n := range w.Nodes {
+		b = appendNode(b, n)
+	}
+	return b
+}
+
+func (r *reader) listingWant() (w ListingWant) {
+	if r.err != nil || len(r.b) == 0 {
+		return w
+	}
+	w.Mode = Mode(r.byte())
+	w.Nodes = r.ask()
+	if w.Mode > Repair {
+		r.fail(fmt.Errorf("want of mode %d", w.Mode))
+	}
+	return w
+}
+
+// gotListing takes a page of the listing that answers the request that is out.
+func (c *Core) gotListing(p *peer, r *reader) {
+	id, number := r.fixed(), r.number()
+	s := &p.session
+	if r.err != nil {
+		return
+	}
+	if s.phase != fetching || s.id != id || number != uint64(s.page) || s.taking {
+		c.unasked(p)
+		return
+	}
+	if c.listing != nil && c.listing != p || s.page == 0 && c.now < c.listedAt+listingEvery && c.listedFrom == p.node {
+		*s = session{} // one at a time; the next exchange tells
+		c.unblock()
+		return
+	}
+	size := len(r.b)
+	page := r.page()
+	if err := c.checkPage(p, page); r.err == nil && err != nil {
+		r.fail(err)
+	}
+	if s.listed += size; s.listed > maxListedSize {
+		r.fail(errors.New("listing beyond its cap"))
+	}
+	if r.err != nil {
+		c.endListing(p)
+		p.benched = c.now + benchFor
+		return
+	}
+	if s.page == 0 {
+		c.listing, c.listedFrom, c.listedAt = p, p.node, c.now
+		s.end = c.now + listingBound
+	}
+	s.taking, s.due, s.last = true, s.end, page.End != nil
+	c.out.Take = &TakePage{First: s.page == 0, Page: page}
+}
+
+// checkPage refuses what no sound peer says: boots that no start takes, and
+// versions of this start's own writers as if they came from somebody else.
+func (c *Core) checkPage(p *peer, page Page) error {
+	for _, cs := range slices.Concat(page.Listed, page.Rest) {
+		if c.bootAhead(cs.Writer) {
+			c.report(Report{Kind: ReportBoot, Peer: p.node, Writer: cs.Writer})
+			return fmt.Errorf("listing of %v: boot more than two years ahead", cs.Writer)
+		}
+	}
+	if page.End == nil {
+		return nil
+	}
+	if page.End.Mode != p.session.mode() {
+		return fmt.Errorf("listing of mode %d was not asked for", page.End.Mode)
+	}
+	for _, b := range page.End.Boots {
+		if b.Node == c.self.Node && b.over() > c.self.Boot && c.bootAhead(record.Writer{Boot: b.over()}) {
+			return fmt.Errorf("boots of %s: more than two years ahead", b.Node)
+		}
+	}
+	for _, t := range page.End.Takes {
+		if c.isOwn(t.Writer) || c.bootAhead(t.Writer) {
+			return fmt.Errorf("listing takes versions of %v", t.Writer)
+		}
+	}
+	return nil
+}
+
+func (s *session) mode() Mode {
+	if s.list.Mode == 0 {
+		return CatchUp
+	}
+	return s.list.Mode
+}
+
+// tookPage goes on after the store has taken a page, or could not.
+func (c *Core) tookPage(e TookPage) {
+	p := c.listing
+	if p == nil || !p.session.taking {
+		return
+	}
+	s := &p.session
+	s.taking = false
+	if e.Failed || s.last {
+		if !e.Failed {
+			c.stats.Listings++
+		}
+		c.endListing(p)
+		return
+	}
+	s.page++
+	s.due = min(c.now+requestTimeout, s.end)
+	c.send(p.node, false, moreFrame(s.id, s.page))
+}
+
+// endListing ends the session of p, and lets others list.
+func (c *Core) endListing(p *peer) {
+	if c.listing == p {
+		c.listing = nil
+	}
+	p.session = session{}
+	c.unblock()
+}
+
+// gotMore has the next page of a listing read.
+func (c *Core) gotMore(p *peer, r *reader) {
+	id, number := r.fixed(), r.number()
+	if r.err != nil || number > 1<<30 {
+		return
+	}
+	c.serve(p, Serve{To: p.node, ID: id, Page: int(number)})
+}
+
+// coverable lists the nodes of which p is complete further than I am, once no
+// range of theirs is left to ask it for.
+func (c *Core) coverable(p *peer) (out []record.Node) {
+	for _, b := range p.session.over {
+		if b.Complete > c.book.boots(b.Node).Complete && b.Node != "" && !c.bootAhead(record.Writer{Boot: b.Closed}) {
+			out = append(out, b.Node)
+		}
+	}
+	return out
+}
