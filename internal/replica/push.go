@@ -193,6 +193,9 @@ func (c *Core) applied(outcomes []Outcome) {
 		switch outcome {
 		case Taken:
 			c.stats.Taken++ // pending until the feed tells of it
+			if o.answer {
+				c.stats.Filled++
+			}
 			continue
 		case Known:
 			c.stats.Duplicates++

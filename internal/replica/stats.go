@@ -7,6 +7,7 @@ type Stats struct {
 	Written      uint64 // changesets of this node
 	Arrived      uint64 // deliveries that peers sent
 	Taken        uint64 // of them, those that brought something new
+	Filled       uint64 // of them, those that came in answers
 	Duplicates   uint64 // known, and dropped
 	QueueDropped uint64 // pushes dropped because the store is behind
 	PushDropped  uint64 // pushes that did not leave

@@ -92,7 +92,9 @@ func (r *Runner) follow(ctx context.Context, feed store.Feed) error {
 		}
 		r.announce()
 		r.tell(replica.Committed{Entries: Entries(entries)})
-		if slices.ContainsFunc(entries, func(e store.Entry) bool { return r.isOwnTail(e, owned) }) {
+		if slices.ContainsFunc(entries, func(e store.Entry) bool {
+			return IsOwnTail(r.cfg.Node, e, func(table string) bool { return owned[table] })
+		}) {
 			r.cfg.OnOwnTail()
 		}
 	}
@@ -125,11 +127,11 @@ func (r *Runner) open(ctx context.Context) ([]replica.State, store.Feed, error) 
 	return states, feed, nil
 }
 
-// isOwnTail reports whether an earlier writer of this node, come from a peer,
+// IsOwnTail reports whether an earlier writer of node, come from a peer,
 // changed one of its own rows.
-func (r *Runner) isOwnTail(e store.Entry, owned map[string]bool) bool {
-	return e.Local == nil && e.Point.Writer.Node == r.cfg.Node &&
-		slices.ContainsFunc(e.Changes, func(c store.Change) bool { return owned[c.Table] && c.Point.Writer == e.Point.Writer })
+func IsOwnTail(node record.Node, e store.Entry, owned func(table string) bool) bool {
+	return e.Local == nil && e.Point.Writer.Node == node &&
+		slices.ContainsFunc(e.Changes, func(c store.Change) bool { return owned(c.Table) && c.Point.Writer == e.Point.Writer })
 }
 
 // apply offers batches to the store, one at a time.

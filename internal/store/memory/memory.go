@@ -33,6 +33,7 @@ type Config struct {
 	Disk    *Disk                                    // nil means an empty one
 	Check   func(table string, row store.Row) error  // what a constraint refuses; nil means nothing
 	Mutant  Mutant                                   // breaks a rule, for tests of tests
+	Forge   func() bool                              // true: writes rows in the names of other nodes, as a compromised node does; nil means false
 	Unsafe  func(line []record.Writer) record.Writer // for mutants: chooses the writer of a start; the zero Writer means the rule
 }
 
