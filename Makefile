@@ -78,9 +78,24 @@ $(TOOLS)/stamp: internal/tools/go.mod internal/tools/go.sum go.mod
 race: ## Short tests of the packages with goroutines, under the race detector
 	$(GO) test -race -short -timeout 10m ./internal/... ./region/... ./global/... ./router/...
 
+# With SEED, one seed again: make sim SEED=157 (and SIM='-nodes 128 …' as the failure says).
+SIMULATE := $(GO) run ./cmd/firebreak/fedsim/seeds
+SIM_LONG ?= 1h
+
 .PHONY: sim
-sim: ## The identity laws as 20,000 random histories
+sim: ## Replication under the simulator: 2,000 small seeds and one of 128 nodes, each twice (SEED=n runs one again)
+ifdef SEED
+	$(SIMULATE) -v $(SIM) -seed $(SEED)
+else
 	$(GO) test -count=1 -run 'TestIdentityLaws' ./internal/replica/replicatest -histories 20000
+	$(SIMULATE) -regions 1 -nodes 128 -globals -1 -actions 200
+	$(SIMULATE) -seeds 2000 -must-hit
+endif
+
+.PHONY: sim-long
+sim-long: ## The same for SIM_LONG (1h), with 256 nodes too, from a seed of this moment
+	$(SIMULATE) -seed $$(date +%s) -seeds 1000000 -for $(SIM_LONG) -must-hit
+	$(SIMULATE) -seed $$(date +%s) -seeds 1000000 -for $(SIM_LONG) -regions 1 -nodes 256 -globals -1 -actions 300
 
 .PHONY: bench
 bench: ## Measure against floors and targets, within 5 minutes on a quiet machine; writes results and tables

@@ -1,0 +1,88 @@
+package fedsim
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/internal/sim"
+)
+
+// make sim runs thousands; here are enough to notice a broken core.
+func TestSeedsHoldEveryProperty(t *testing.T) {
+	p := Plan{Options: Options{Seed: 1}, Seeds: 60}
+	if testing.Short() {
+		p.Seeds = 15
+	}
+	sum := Execute(p)
+	if sum.Failed != nil {
+		t.Fatal(sum.Failed)
+	}
+	for _, prop := range Properties() {
+		if sum.Checks[prop.ID] == 0 {
+			t.Errorf("%s was never asked", prop.ID)
+		}
+	}
+	t.Log(sum)
+}
+
+func TestEqualSeedsGiveEqualTracesOnAnyNumberOfProcessors(t *testing.T) {
+	before := runtime.GOMAXPROCS(1)
+	defer runtime.GOMAXPROCS(before)
+	traces := map[sim.Trace]bool{}
+	for seed := range uint64(4) {
+		runtime.GOMAXPROCS(1)
+		one := Run(Options{Seed: seed})
+		runtime.GOMAXPROCS(2)
+		if two := Run(Options{Seed: seed}); one.Trace != two.Trace || one.Events != two.Events {
+			t.Errorf("seed %d: traces %016x and %016x", seed, one.Trace, two.Trace)
+		}
+		traces[one.Trace] = true
+	}
+	if len(traces) < 4 {
+		t.Error("seeds share a trace: it holds nothing")
+	}
+}
+
+// A script without some of its actions performs the others as before: that is
+// what makes it possible to minimise one.
+func TestAScriptIsPerformedAsItIs(t *testing.T) {
+	whole := Run(Options{Seed: 3})
+	again := Run(Options{Seed: 3, Script: whole.Script})
+	if again.Trace != whole.Trace {
+		t.Error("the script of a seed, given, takes another course than the seed")
+	}
+	if none := Run(Options{Seed: 3, Script: sim.Script{}}); none.Err != nil || none.Events >= whole.Events {
+		t.Errorf("an empty script: %d events, %v", none.Events, none.Err)
+	}
+}
+
+// What a lane goes through leaves no trace in another.
+func TestLanesShareNothing(t *testing.T) {
+	traces := func(noise int) map[string]sim.Trace {
+		o := Options{Seed: 5, Spread: 5 * time.Second}.withDefaults()
+		f := newFederation(o)
+		for i := range 200 {
+			at := time.Duration(i) * 20 * time.Millisecond // even: lane r0
+			f.script = append(f.script, sim.Action{At: at + 1, Kind: putOwned, Who: "g1", With: "x", N: i})
+			if i < noise {
+				f.script = append(f.script, sim.Action{At: at, Kind: putBurst, Who: "g0", With: "x", N: i<<8 | 100})
+			}
+		}
+		if err := f.play(); err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]sim.Trace{}
+		_ = f.each(func(r *replica) error {
+			out[r.id()] = r.trace
+			return nil
+		})
+		return out
+	}
+	quiet, loud := traces(0), traces(60)
+	for who, trace := range quiet {
+		if own := who == "g0/r0" || who == "g1/r0"; own == (loud[who] == trace) {
+			t.Errorf("%s: the same course is %v, with noise in lane r0 and without", who, !own)
+		}
+	}
+}

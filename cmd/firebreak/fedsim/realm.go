@@ -1,0 +1,211 @@
+package fedsim
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/schema"
+)
+
+// The tables of every cluster: one of each kind, one that evicts, and one that
+// nodes with an older schema lack.
+const (
+	owned  = "things"
+	shared = "notes"
+	ranked = "marks"
+	gone   = "gone"
+	late   = "late"
+)
+
+// poison is the least value that the constraint of a picky node refuses.
+const poison = 1 << 40
+
+func tables() []schema.Table {
+	text := func(name string) schema.Column { return schema.Column{Name: name, Type: "TEXT", NotNull: true} }
+	number := func(name string) schema.Column {
+		return schema.Column{Name: name, Type: "INTEGER", NotNull: true, Default: record.Of(0)}
+	}
+	val := []schema.Column{number("val")}
+	out := []schema.Table{
+		{Name: owned, Kind: record.Owned, Key: []schema.Column{text("owner"), text("id")}, Columns: val},
+		{Name: shared, Kind: record.Shared, Key: []schema.Column{text("id")}, Columns: val},
+		{Name: ranked, Kind: record.Ranked, Key: []schema.Column{text("id")}, Columns: []schema.Column{number("num"), number("val")}, RankBy: []string{"num"}},
+		{Name: gone, Kind: record.Ranked, Key: []schema.Column{text("node")}, Columns: []schema.Column{number("boot")}, RankBy: []string{"boot"}, Evicts: true},
+		{Name: late, Kind: record.Shared, Key: []schema.Column{text("id")}, Columns: val},
+	}
+	for i := range out {
+		out[i] = out[i].WithIDs()
+	}
+	return out
+}
+
+// place is one row of one table.
+type place struct {
+	table record.TableID
+	key   record.Key
+}
+
+func (p place) compare(o place) int {
+	return cmp.Or(cmp.Compare(p.table, o.table), cmp.Compare(p.key, o.key))
+}
+
+// written is one record that some node committed.
+type written struct {
+	rec  record.Record
+	at   record.Point
+	rank record.Rank
+}
+
+// realm is what is known of all that is written in one lane of a cluster, by
+// one who sees everything.
+type realm struct {
+	name    string
+	cluster string // as the store wants it
+	lane    string
+	all     []schema.Table
+	byID    map[record.TableID]schema.Table
+	ids     map[string]record.TableID
+
+	starts   map[record.Writer]bool
+	contents map[record.Point]string
+	commits  map[record.Point]record.Changeset
+	order    []record.Point
+	heads    map[record.Writer]record.Version
+	rows     map[place][]written // what competes for each row
+	acks     []ack
+	kept     map[record.Point]bool  // what some disk had when the faults ended
+	weak     map[record.Writer]bool // of starts that ended without having met a later one
+}
+
+// ack is one acknowledged write of an owned row.
+type ack struct {
+	place   place
+	cells   string
+	deleted bool
+	points  []record.Point // a renewed writer repeats it
+}
+
+func newRealm(cluster, lane string) *realm {
+	m := &realm{
+		name: cluster + "/" + lane, cluster: "region/" + cluster, lane: lane, all: tables(), byID: map[record.TableID]schema.Table{}, ids: map[string]record.TableID{},
+		starts: map[record.Writer]bool{}, contents: map[record.Point]string{}, commits: map[record.Point]record.Changeset{},
+		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, weak: map[record.Writer]bool{},
+	}
+	if cluster == "global" {
+		m.cluster = cluster
+	}
+	for _, t := range m.all {
+		m.byID[t.ID], m.ids[t.Name] = t, t.ID
+	}
+	return m
+}
+
+// named returns the id of a table by its name, or by the hexadecimal id that a
+// store gives for one it does not know.
+func (m *realm) named(table string) record.TableID {
+	if id, ok := m.ids[table]; ok {
+		return id
+	}
+	id, _ := strconv.ParseUint(table, 16, 64)
+	return record.TableID(id)
+}
+
+// tablesOf returns the tables of a node, fewer if its schema is an older one.
+func (m *realm) tablesOf(few bool) []schema.Table {
+	if !few {
+		return m.all
+	}
+	return slices.DeleteFunc(slices.Clone(m.all), func(t schema.Table) bool { return t.Name == late })
+}
+
+// picky reports whether a node is the one with a constraint.
+func (m *realm) picky(n record.Node) bool { return strings.HasSuffix(string(n), "1") }
+
+// wrote notes a changeset before its write is acknowledged.
+func (m *realm) wrote(c record.Changeset, began []record.Writer) error {
+	p := c.Point()
+	content := string(record.AppendDelivery(nil, record.Pushed(c)))
+	if old, ok := m.contents[p]; ok && old != content {
+		return fmt.Errorf("%v has two contents", p)
+	}
+	if c.Version != m.heads[c.Writer]+1 {
+		return fmt.Errorf("%v follows version %d", p, m.heads[c.Writer])
+	}
+	m.heads[c.Writer] = c.Version
+	m.contents[p], m.commits[p] = content, c
+	m.order = append(m.order, p)
+	for _, r := range c.Records {
+		if r.ForeignOwner(c.Writer) {
+			continue // it competes for nothing
+		}
+		at := place{r.Table, r.Key}
+		m.rows[at] = append(m.rows[at], written{r, p, r.Rank(p)})
+		if r.Kind == record.Owned {
+			m.acked(at, r, p, began)
+		}
+	}
+	return nil
+}
+
+// acked notes an owned write. A renewed writer repeats the last one of each
+// row of its start, which is no other write.
+func (m *realm) acked(at place, r record.Record, p record.Point, began []record.Writer) {
+	for i := len(m.acks) - 1; i >= 0; i-- {
+		o := &m.acks[i]
+		if o.place != at {
+			continue
+		}
+		last := o.points[len(o.points)-1].Writer
+		if last != p.Writer && o.cells == string(r.Cells) && o.deleted == r.Deleted && slices.Contains(began, last) {
+			o.points = append(o.points, p)
+			return
+		}
+		break
+	}
+	m.acks = append(m.acks, ack{place: at, cells: string(r.Cells), deleted: r.Deleted, points: []record.Point{p}})
+}
+
+// ended notes the end of a start. One whose clock had gone back, on a disk that
+// knew of no later start, wrote with too low a boot; if it ends before it met
+// somebody who knows, its writes stay outranked, which is the one known limit.
+func (m *realm) ended(r *replica) {
+	last := r.began[len(r.began)-1]
+	for w := range m.starts {
+		if w.Node == r.proc.name && w.Boot >= last.Boot && !slices.Contains(r.began, w) && m.heads[w] > 0 {
+			for _, b := range r.began {
+				m.weak[b] = true
+			}
+			return
+		}
+	}
+}
+
+// top returns the highest record of a row of those that counts, and whether a
+// higher one exists at all.
+func (m *realm) top(at place, counts func(written) bool) (top written, higher bool) {
+	for _, w := range m.rows[at] {
+		if record.Wins(w.rank, top.rank) && counts(w) {
+			top = w
+		}
+	}
+	for _, w := range m.rows[at] {
+		if record.Wins(w.rank, top.rank) {
+			higher = true
+		}
+	}
+	return top, higher
+}
+
+// rankOf returns the rank of a point's record of a row, empty if there is none.
+func (m *realm) rankOf(at place, p record.Point) record.Rank {
+	for _, w := range m.rows[at] {
+		if w.at == p {
+			return w.rank
+		}
+	}
+	return ""
+}

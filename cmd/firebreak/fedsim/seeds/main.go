@@ -1,0 +1,52 @@
+// Command seeds runs the federation under the simulator for many seeds and says
+// in its last line what it ran. It fails if a property broke, if a second run
+// of a seed took another course, or if a state was never reached that a run
+// must have reached to be evidence.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/fedsim"
+)
+
+func main() {
+	var p fedsim.Plan
+	flag.Uint64Var(&p.Seed, "seed", 1, "the first seed")
+	flag.IntVar(&p.Seeds, "seeds", 1, "how many seeds")
+	flag.IntVar(&p.Regions, "regions", 0, "regions; 0 means the default")
+	flag.IntVar(&p.Nodes, "nodes", 0, "nodes of a region; 0 means the default")
+	flag.IntVar(&p.Globals, "globals", 0, "global nodes; 0 means the default, negative none")
+	flag.IntVar(&p.Actions, "actions", 0, "actions of a script; 0 means the default")
+	flag.DurationVar(&p.Spread, "spread", 0, "virtual time over which they come; 0 means the default")
+	flag.BoolVar(&p.Once, "once", false, "run each seed once, not twice")
+	bound := flag.Duration("for", 0, "begin no seed after so long; 0 means no bound")
+	must := flag.Bool("must-hit", false, "fail if a state on the list was never reached")
+	verbose := flag.Bool("v", false, "print the states that were reached and the checks that were made")
+	flag.Parse()
+	if *bound > 0 {
+		p.Until = time.Now().Add(*bound)
+	}
+	os.Exit(run(p, *must, *verbose))
+}
+
+func run(p fedsim.Plan, must, verbose bool) int {
+	sum := fedsim.Execute(p)
+	if verbose {
+		fmt.Print(sum.Table())
+	}
+	code := 0
+	if sum.Failed != nil {
+		fmt.Printf("FAILED: %v\n", sum.Failed)
+		code = 1
+	}
+	if missing := sum.Hits.Missing(fedsim.MustHit()); must && len(missing) > 0 {
+		fmt.Printf("FAILED: the run is no evidence, for it never reached: %q\n", missing)
+		code = 1
+	}
+	fmt.Println(sum)
+	return code
+}
