@@ -1,7 +1,6 @@
 package fedsim
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -47,10 +46,6 @@ func tables() []schema.Table {
 type place struct {
 	table record.TableID
 	key   record.Key
-}
-
-func (p place) compare(o place) int {
-	return cmp.Or(cmp.Compare(p.table, o.table), cmp.Compare(p.key, o.key))
 }
 
 // written is one record that some node committed.

@@ -59,8 +59,6 @@ var ended = func() context.Context {
 	return ctx
 }()
 
-var errDisk = errors.New("the disk takes nothing")
-
 func newReplica(p *process, m *realm) *replica {
 	return &replica{proc: p, realm: m, disk: &memory.Disk{}}
 }
