@@ -15,7 +15,7 @@ import (
 type happened struct {
 	replica  *replica
 	start    record.Writer
-	states   []store.WriterState // what the disk of a start has; nil if it is a writer taken while running
+	states   []core.State // what the disk of a start has; nil if it is a writer taken while running
 	entry    *store.Entry
 	batch    []record.Delivery
 	outcomes []store.Outcome
@@ -125,6 +125,15 @@ func (r *replica) look() {
 		panic(err)
 	}
 	r.readHeld(snap)
+}
+
+// readAgain reads all that a reader sees.
+func (r *replica) readAgain() {
+	snap, err := r.store.Snapshot(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	r.readAll(snap)
 }
 
 func (r *replica) readHeld(snap store.Snapshot) {

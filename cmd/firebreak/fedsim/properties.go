@@ -211,7 +211,7 @@ func changesetsShowWhole(_ *federation, h happened) error {
 		case v.shown && !r.has(v.at):
 			return fmt.Errorf("%s shows %v of %q, which it has not received", r.id(), v.at, at.key)
 		case v.withers || v.higher || v.top.rec.Deleted || v.top.rank == "":
-		case v.at != v.top.at:
+		case v.at != v.top.at && !r.realm.alike(at, v.at, v.top.at):
 			return fmt.Errorf("%s has received %v of %q and shows %v", r.id(), v.top.at, at.key, v.at)
 		}
 	}

@@ -204,3 +204,18 @@ func (m *realm) rankOf(at place, p record.Point) record.Rank {
 	}
 	return ""
 }
+
+// alike reports whether two points write the same row: an owner that repeats
+// one under a new writer changes nothing that shows.
+func (m *realm) alike(at place, a, b record.Point) bool {
+	var of [2]written
+	for _, w := range m.rows[at] {
+		switch w.at {
+		case a:
+			of[0] = w
+		case b:
+			of[1] = w
+		}
+	}
+	return of[0].rank != "" && of[1].rank != "" && of[0].rec.Deleted == of[1].rec.Deleted && string(of[0].rec.Cells) == string(of[1].rec.Cells)
+}

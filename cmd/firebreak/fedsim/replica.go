@@ -89,14 +89,15 @@ func (r *replica) open() {
 	if err != nil {
 		panic(err)
 	}
-	writers, err := snap.Writers()
+	all, err := runner.Read(snap)
 	if err != nil {
 		panic(err)
 	}
 	r.store, r.server, r.wakeAt = st, sim.NewServer(w), 0
 	r.known, r.began = st.Writer(), []record.Writer{st.Writer()}
-	r.fed().happen(happened{replica: r, start: st.Writer(), states: writers})
-	r.core = core.New(core.Config{Seed: bits.Uint64(), Queue: queueCap, Share: queueCap / 4, Want: queueCap / 4}, st.Writer(), runner.States(writers), w.Now(), r.proc.wall())
+	r.fed().happen(happened{replica: r, start: st.Writer(), states: all.States})
+	r.core = core.New(core.Config{Seed: bits.Uint64(), Queue: queueCap, Share: queueCap / 4, Want: queueCap / 4}, st.Writer(), nil, w.Now(), r.proc.wall())
+	r.core.Step(w.Now(), all)
 	if r.feed, err = st.Feed(snap.Position()); err != nil {
 		panic(err)
 	}

@@ -55,7 +55,7 @@ func stateFollowsReceived(f *federation) error {
 			if !maps.EqualFunc(r.core.Sets(), rs[0].core.Sets(), record.Received.Equal) {
 				return fmt.Errorf("%s and %s have equal roots and other received sets", r.id(), rs[0].id())
 			}
-			r.look()
+			r.readAgain()
 			for at := range m.rows {
 				if v := r.judge(at); !v.right() {
 					return fmt.Errorf("%s shows %v of %q, want %v (deleted %v)", r.id(), v.at, at.key, v.top.at, v.top.rec.Deleted)

@@ -18,9 +18,10 @@ type loop struct {
 	stats  Stats           // what the loop itself counts
 }
 
-func newLoop(r *Runner, states []replica.State) *loop {
+func newLoop(r *Runner, all replica.Reloaded) *loop {
 	now := time.Now()
-	core := replica.New(replica.Config{Seed: uint64(r.cfg.Seed)}, r.cfg.Store.Writer(), states, 0, now)
+	core := replica.New(replica.Config{Seed: uint64(r.cfg.Seed)}, r.cfg.Store.Writer(), nil, 0, now)
+	core.Step(0, all)
 	l := &loop{r: r, core: core, start: now}
 	for _, p := range r.cfg.Mesh.Peers() {
 		if p.State == mesh.Alive && r.view.peerChanged(p, true) {
@@ -82,7 +83,7 @@ func (l *loop) step(e replica.Event) {
 	case replica.Committed:
 		l.r.view.committed(e.Entries, l.core.Root())
 	case replica.Reloaded:
-		l.r.view.reload(e.States)
+		l.r.view.reload(e)
 	}
 }
 

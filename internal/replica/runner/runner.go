@@ -129,14 +129,14 @@ func (r *Runner) Run(ctx context.Context) error {
 	if r.cfg.Metrics != nil {
 		defer r.cfg.Metrics.Unregister(r.metrics)
 	}
-	states, feed, err := r.open(ctx)
+	all, feed, err := r.open(ctx)
 	if err != nil {
 		close(r.stopped)
 		return quiet(ctx, err)
 	}
 	r.view.setWriter(r.cfg.Store.Writer())
-	r.view.reload(states)
-	l := newLoop(r, states)
+	r.view.reload(all)
+	l := newLoop(r, all)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { l.run(ctx); return nil })
 	g.Go(func() error { return quiet(ctx, r.follow(ctx, feed)) })

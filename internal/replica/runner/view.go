@@ -40,14 +40,14 @@ func (v *view) committed(entries []replica.Entry, root replica.Digest) {
 	v.wake()
 }
 
-func (v *view) reload(states []replica.State) {
+func (v *view) reload(all replica.Reloaded) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.states = make(map[record.Writer]replica.State, len(states))
-	for _, s := range states {
+	v.states = make(map[record.Writer]replica.State, len(all.States))
+	for _, s := range all.States {
 		v.states[s.Writer] = s
 	}
-	v.root = replica.RootOf(states)
+	v.root = replica.RootOf(all.States, all.Boots...)
 	v.wake()
 }
 

@@ -54,18 +54,28 @@ func Outcomes(os []store.Outcome) []replica.Outcome {
 	return out
 }
 
-// snapshot reads all states, and where the feed goes on from them.
-func (r *Runner) snapshot(ctx context.Context) ([]replica.State, store.Position, error) {
+// snapshot reads all that was received, and where the feed goes on from there.
+func (r *Runner) snapshot(ctx context.Context) (replica.Reloaded, store.Position, error) {
 	snap, err := r.cfg.Store.Snapshot(ctx)
 	if err != nil {
-		return nil, store.Position{}, fmt.Errorf("open snapshot: %w", err)
+		return replica.Reloaded{}, store.Position{}, fmt.Errorf("open snapshot: %w", err)
 	}
 	defer snap.Close()
+	all, err := Read(snap)
+	return all, snap.Position(), err
+}
+
+// Read returns all that a store has received, as a core wants it.
+func Read(snap store.Snapshot) (replica.Reloaded, error) {
 	ws, err := snap.Writers()
 	if err != nil {
-		return nil, store.Position{}, fmt.Errorf("read received sets: %w", err)
+		return replica.Reloaded{}, fmt.Errorf("read received sets: %w", err)
 	}
-	return States(ws), snap.Position(), nil
+	ns, err := snap.Nodes()
+	if err != nil {
+		return replica.Reloaded{}, fmt.Errorf("read closed and evicted boots: %w", err)
+	}
+	return replica.Reloaded{States: States(ws), Boots: Boots(ns)}, nil
 }
 
 // follow hands the store's feed to the core. After a resync all is read anew.
@@ -78,12 +88,12 @@ func (r *Runner) follow(ctx context.Context, feed store.Feed) error {
 		entries, err := feed.Next(ctx)
 		if errors.Is(err, store.ErrResync) {
 			_ = feed.Close()
-			var states []replica.State
-			if states, feed, err = r.open(ctx); err != nil {
+			var all replica.Reloaded
+			if all, feed, err = r.open(ctx); err != nil {
 				return err
 			}
 			r.cfg.Logger.Warn("fell behind the feed of the store; peers are owed a sync")
-			r.tell(replica.Reloaded{States: states})
+			r.tell(all)
 			continue
 		}
 		if err != nil {
@@ -114,17 +124,17 @@ func (r *Runner) announce() {
 	r.tell(replica.Renewed{Writer: w})
 }
 
-// open reads all states, and opens the feed from there.
-func (r *Runner) open(ctx context.Context) ([]replica.State, store.Feed, error) {
-	states, at, err := r.snapshot(ctx)
+// open reads all that was received, and opens the feed from there.
+func (r *Runner) open(ctx context.Context) (replica.Reloaded, store.Feed, error) {
+	all, at, err := r.snapshot(ctx)
 	if err != nil {
-		return nil, nil, err
+		return all, nil, err
 	}
 	feed, err := r.cfg.Store.Feed(at)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open feed: %w", err)
+		return all, nil, fmt.Errorf("open feed: %w", err)
 	}
-	return states, feed, nil
+	return all, feed, nil
 }
 
 // IsOwnTail reports whether an earlier writer of node, come from a peer,
