@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 
 	"github.com/mattn/go-sqlite3"
@@ -35,7 +36,7 @@ func Open(path string, cfg Config) (*DB, error) {
 	if cfg.Extension != "" {
 		d.Extensions = []string{cfg.Extension}
 	}
-	c, err := d.Open("file:" + path + "?_busy_timeout=5000")
+	c, err := d.Open((&url.URL{Scheme: "file", Path: path, RawQuery: "_busy_timeout=5000"}).String())
 	if err != nil && cfg.Extension != "" {
 		return nil, fmt.Errorf("extension %s does not load: %w", cfg.Extension, err)
 	}

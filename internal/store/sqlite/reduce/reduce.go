@@ -15,6 +15,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/sqltext"
 )
 
 // The limits of one call.
@@ -101,8 +102,15 @@ func lockDown(conn *sqlite3.SQLiteConn) {
 }
 
 func query(ctx context.Context, conn *sqlite3.SQLiteConn, sql string) ([]string, [][]record.Value, error) {
+	stmt, keyword, err := sqltext.Single(sql)
+	switch {
+	case err != nil:
+		return nil, nil, fmt.Errorf("want one SELECT: %w", err)
+	case keyword != "SELECT" && keyword != "WITH" && keyword != "VALUES":
+		return nil, nil, fmt.Errorf("want one SELECT that does nothing but read the table rows: %s is not allowed", keyword)
+	}
 	// Not Prepare: the driver crashes on what it makes of an empty statement.
-	dr, err := conn.QueryContext(ctx, sql, nil)
+	dr, err := conn.QueryContext(ctx, stmt, nil)
 	if denied, ok := errors.AsType[sqlite3.Error](err); ok && denied.Code == sqlite3.ErrAuth {
 		return nil, nil, fmt.Errorf("want one SELECT that does nothing but read the table rows: %w", err)
 	} else if err != nil {

@@ -67,7 +67,8 @@ func TestOnlyReadingIsAllowed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "x.db")
 	for _, sql := range []string{
 		"DELETE FROM rows", "INSERT INTO rows VALUES (1)", "CREATE TABLE t (a)", "ATTACH '" + file + "' AS x",
-		"PRAGMA user_version", "SELECT load_extension('x')", "VACUUM INTO '" + file + "'", "BEGIN", "", "SELECT 1 WHERE ?", "nonsense",
+		"PRAGMA user_version", "SELECT load_extension('x')", "VACUUM INTO '" + file + "'", "BEGIN", "", "SELECT 1 WHERE ?", "nonsense", "SELECT 1; SELECT 2", "SELECT 1;; DELETE FROM rows", "SELECT 1; --\n x",
+		"SELECT 'a\x00b'", "-- nothing", "COMMIT", "EXPLAIN SELECT 1", "SELECT zeroblob(1000000000)", "WITH x AS (SELECT 1) DELETE FROM rows",
 	} {
 		if _, _, err := reduce.Rows(t.Context(), []string{"a"}, rows([]any{1}), sql); err == nil {
 			t.Errorf("%q was allowed", sql)
@@ -75,6 +76,23 @@ func TestOnlyReadingIsAllowed(t *testing.T) {
 			t.Errorf("%q: %v, want what is allowed", sql, err)
 		}
 	}
+}
+
+// Whatever a statement is, it answers with rows of its columns, or an error.
+func FuzzRows(f *testing.F) {
+	for _, sql := range []string{"SELECT * FROM rows", "SELECT a, count(*) FROM rows GROUP BY 1;", "VALUES (1, 'x'), (2, NULL) -- ;", "SELECT 1; SELECT 2", "DELETE FROM rows"} {
+		f.Add(sql)
+	}
+	f.Fuzz(func(t *testing.T, sql string) {
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		columns, out, err := reduce.Rows(ctx, []string{"a", "b"}, rows([]any{1, "x"}, []any{nil, []byte{}}), sql)
+		for _, r := range out {
+			if err != nil || len(r) != len(columns) {
+				t.Errorf("%q: a row of %d under %d columns, %v", sql, len(r), len(columns), err)
+			}
+		}
+	})
 }
 
 func TestEndlessStatementIsCut(t *testing.T) {
