@@ -68,7 +68,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.memory, "memory", "/dev/shm", "directory on tmpfs, for CPU benches")
 	f.StringVar(&o.disk, "disk", os.TempDir(), "directory on a disk, for durability benches")
 	f.Uint64Var(&o.seed, "seed", 1, "of everything random")
-	f.DurationVar(&o.plant, "plant", 0, "a busy loop in every operation of every subject: shows that a slowdown shows; nothing is kept")
+	f.DurationVar(&o.plant, "plant", 0, "a busy loop in the store's apply of every row: shows that B04 shows it; nothing is kept")
 	f.StringVar(&o.profile, "cpuprofile", "", "file for a CPU profile of the whole run")
 	f.BoolVar(&o.list, "list", false, "list the benches and end")
 	f.BoolVar(&o.docs, "docs", false, "show the latest results in README.md and docs/, and end; from the repository's root")
@@ -118,7 +118,7 @@ func list(w io.Writer, all []bench.Bench) error {
 		if b.Run == nil {
 			about = result.NoFeature + ": " + b.Missing
 		}
-		if _, err := fmt.Fprintf(w, "%-16s %-6s %s. %s\n", b.Name, names[b.Set], b.Title, about); err != nil {
+		if _, err := fmt.Fprintf(w, "%-16s %-6s %-5s %s. %s\n", b.Name, names[b.Set], b.Time(b.Set), b.Title, about); err != nil {
 			return err
 		}
 	}
@@ -233,7 +233,9 @@ func (o options) runAll(ctx context.Context, set bench.Set, chosen []bench.Bench
 		return f, err
 	}
 	var errs []error
-	for _, b := range chosen {
+	begun := time.Now()
+	for i, b := range chosen {
+		say("[%d of %d, %v gone]", i+1, len(chosen), time.Since(begun).Round(time.Second))
 		out, err := r.Run(ctx, b)
 		if ctx.Err() != nil {
 			errs = append(errs, ctx.Err())

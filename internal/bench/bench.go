@@ -5,8 +5,9 @@
 // same number of operations. What is reported is the median of the ratios of
 // neighbouring blocks, with a bootstrap interval. A calibration loop runs
 // before and after each block; blocks beside which it was more than 15 %
-// slower than its best are dropped, and with fewer than five pairs left the
-// verdict is "too noisy", whatever the figure.
+// slower than its best are dropped, and others are measured instead while the
+// bench has time. With fewer than five pairs left the verdict is "too noisy",
+// whatever the figure.
 //
 // Package result keeps what was found, package load offers open-loop load,
 // package machine tells of the machine. The benches themselves are in
@@ -14,6 +15,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +44,8 @@ type Bench struct {
 	Title   string
 	About   string // the workload and the target, in one sentence
 	Set     Set
+	Quick   time.Duration                         // what it may take in a quick run; zero means 20s
+	Long    time.Duration                         // in a longer one; zero means 90s
 	Missing string                                // why it cannot be run yet; then Run is nil
 	Run     func(context.Context, *Bencher) error // adds measures
 }
@@ -87,7 +91,7 @@ type Config struct {
 	Seed   uint64               // of everything random
 	Set    Set                  // how much each bench does
 	Commit string               // what is measured
-	Plant  time.Duration        // a busy loop added to every operation of every subject: it must show
+	Plant  time.Duration        // a busy loop in the apply of every row: it must show
 	Say    func(string, ...any) // tells a person how it goes; required
 	meter  meter                // nil measures this process
 }
@@ -96,6 +100,7 @@ type Config struct {
 type Runner struct {
 	cfg   Config
 	meter meter
+	best  machine.Spin // of all calibrations before blocks
 }
 
 // New returns a Runner. It takes a second to look at the machine.
@@ -111,7 +116,7 @@ func New(cfg Config) (*Runner, error) {
 }
 
 // Calibration is the loop's time at the start, or now.
-func (r *Runner) Calibration() time.Duration { return r.meter.calibrate() }
+func (r *Runner) Calibration() time.Duration { return r.meter.calibrate().Wall }
 
 // Run runs one bench. What goes wrong in it is its verdict, and an error.
 func (r *Runner) Run(ctx context.Context, b Bench) (result.Bench, error) {
@@ -122,7 +127,7 @@ func (r *Runner) Run(ctx context.Context, b Bench) (result.Bench, error) {
 	}
 	r.cfg.Say("%s %s", b.Name, b.Title)
 	start, before := time.Now(), machine.Load()
-	e := &Bencher{runner: r, bench: &out}
+	e := &Bencher{runner: r, bench: &out, until: r.meter.now().Add(b.Time(r.cfg.Set)), pairs: 1}
 	err := b.Run(ctx, e)
 	err = errors.Join(err, e.clean())
 	out.Seconds = time.Since(start).Seconds()
@@ -135,12 +140,44 @@ func (r *Runner) Run(ctx context.Context, b Bench) (result.Bench, error) {
 	return out, nil
 }
 
+// The time of a bench that names none.
+const (
+	quickTime = 20 * time.Second
+	longTime  = 90 * time.Second
+)
+
+// Time is how long b may measure in a run of a set, its preparations included.
+// What is counted, not timed, takes what it takes.
+func (b Bench) Time(s Set) time.Duration {
+	if s <= Quick {
+		return cmp.Or(b.Quick, quickTime)
+	}
+	return cmp.Or(b.Long, longTime)
+}
+
 // Bencher is what a bench is run with.
 type Bencher struct {
 	runner *Runner
 	bench  *result.Bench
 	dirs   []string
+	until  time.Time // end of the budget
+	pairs  int       // comparisons that share what is left of it
 }
+
+// Pairs says how many comparisons are to come: they share the time.
+func (b *Bencher) Pairs(n int) { b.pairs = n }
+
+// share is when the next comparison has to end.
+func (b *Bencher) share() time.Time {
+	now := b.runner.meter.now()
+	part := max(0, b.until.Sub(now)) / time.Duration(max(1, b.pairs))
+	b.pairs--
+	return now.Add(part)
+}
+
+// Plant is a busy loop that the apply of a row shall have in it; zero in all
+// but the runs that show that it shows.
+func (b *Bencher) Plant() time.Duration { return b.runner.cfg.Plant }
 
 // Seed returns the seed of everything random.
 func (b *Bencher) Seed() uint64 { return b.runner.cfg.Seed }

@@ -31,7 +31,7 @@ type Block struct {
 	Bytes   uint64 // allocated
 	Written uint64 // by write calls
 	Values  Values
-	Beside  time.Duration // the slower of the calibrations before and after
+	Beside  machine.Spin // the slower of the calibrations before and after
 }
 
 // The costs of a block per operation; times in microseconds.
@@ -63,11 +63,11 @@ func Value(name string) func(Block) float64 {
 // meter measures blocks; tests have one of their own.
 type meter interface {
 	// calibrate runs the loop once.
-	calibrate() time.Duration
+	calibrate() machine.Spin
 	// measure runs do and says what it cost.
 	measure(do func() error) (Block, error)
-	// spin burns CPU.
-	spin(d time.Duration)
+	// now is the time that budgets are of.
+	now() time.Time
 }
 
 // process measures this process.
@@ -77,7 +77,9 @@ type process struct {
 
 func newProcess() *process { return &process{machine.NewCalibration()} }
 
-func (p *process) calibrate() time.Duration { return p.loop.Loop() }
+func (p *process) calibrate() machine.Spin { return p.loop.Loop() }
+
+func (p *process) now() time.Time { return time.Now() }
 
 func (p *process) measure(do func() error) (Block, error) {
 	before, err := machine.Used()
@@ -95,9 +97,4 @@ func (p *process) measure(do func() error) (Block, error) {
 		Wall: wall, CPU: after.CPU - before.CPU, Mallocs: after.Mallocs - before.Mallocs,
 		Bytes: after.MallocBytes - before.MallocBytes, Written: after.Written - before.Written,
 	}, err
-}
-
-func (p *process) spin(d time.Duration) {
-	for start := time.Now(); time.Since(start) < d; {
-	}
 }

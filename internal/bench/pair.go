@@ -3,18 +3,21 @@ package bench
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/firebreak-dev/firebreak/internal/bench/machine"
 	"github.com/firebreak-dev/firebreak/internal/bench/result"
 	"github.com/firebreak-dev/firebreak/internal/bench/stat"
 )
 
 const (
-	wantPairs = 8                      // quiet ones; then it is enough
-	maxPairs  = 12                     // quiet or not
+	wantPairs = 8                      // quiet ones; then a figure that is clear is enough
+	maxPairs  = 40                     // quiet or not, whatever time is left
 	shortest  = 200 * time.Millisecond // block of the faster side
-	longest   = 800 * time.Millisecond // block of the slower side, where operations can be as few
+	longest   = 600 * time.Millisecond // block of the slower side, where operations can be as few
 	slack     = 1.15                   // beside its best, a calibration may be so much slower
+	tries     = 6                      // calibrations before a block, until one is quiet
 )
 
 // Pair compares a subject with a baseline. Without a baseline the subject is
@@ -25,7 +28,6 @@ type Pair struct {
 	Baseline Side // its Do may be nil
 	Multiple int  // operations come in such numbers; zero means 1
 	Most     int  // operations of a block; zero means as many as fill it
-	Patience int  // rounds at most, quiet or not; zero means 12
 	Measures []Measure
 }
 
@@ -39,19 +41,31 @@ const (
 	Alone                     // the subject's own
 )
 
+// Guard says which time of the calibration tells a quiet block from another.
+type Guard int
+
+// The guards.
+const (
+	OnWall Guard = iota // for latencies: whoever else runs makes them longer
+	OnCPU               // for CPU time, counts and bytes: others are not in them, but can slow the CPU itself
+)
+
 // Measure is one figure of a pair.
 type Measure struct {
 	Name   string
 	Unit   string // of Of; a ratio's is ×
 	Of     func(Block) float64
 	How    How
+	Guard  Guard
 	Target result.Target
 }
 
-// Compare runs p and adds its measures.
+// Compare runs p and adds its measures. It takes its part of the time that the
+// bench has left: the rounds go on until every measure with a target has
+// enough quiet ones and is clear of its target, or until that time is over.
 func (b *Bencher) Compare(ctx context.Context, p Pair) error {
-	p = p.withDefaults(b.runner)
-	rounds, err := p.run(ctx, b.runner)
+	p.Multiple = max(1, p.Multiple)
+	rounds, err := p.run(ctx, b, b.share())
 	if err != nil {
 		if p.Name != "" {
 			err = fmt.Errorf("%s: %w", p.Name, err)
@@ -67,51 +81,83 @@ func (b *Bencher) Compare(ctx context.Context, p Pair) error {
 	return nil
 }
 
-func (p Pair) withDefaults(r *Runner) Pair {
-	p.Multiple = max(1, p.Multiple)
-	if p.Patience == 0 {
-		p.Patience = maxPairs
-	}
-	if plant, do := r.cfg.Plant, p.Subject.Do; plant > 0 {
-		p.Subject.Do = func(ctx context.Context, ops int) (Values, error) {
-			v, err := do(ctx, ops)
-			r.meter.spin(time.Duration(ops) * plant)
-			return v, err
-		}
-	}
-	return p
-}
-
 // round is a block of each side, neighbours in time.
 type round struct {
 	subject, baseline Block
 }
 
-// run measures rounds until enough of them are quiet.
-func (p Pair) run(ctx context.Context, r *Runner) ([]round, error) {
+// run measures rounds until they are enough or the time is over.
+func (p Pair) run(ctx context.Context, b *Bencher, until time.Time) ([]round, error) {
+	r := b.runner
 	ops, err := p.size(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	var rounds []round
-	for len(rounds) < p.Patience && (len(rounds) < wantPairs || len(quiet(rounds)) < wantPairs) {
-		var one round
-		var err error
-		if len(rounds)%2 == 0 {
-			if one.subject, err = p.block(ctx, r, p.Subject, ops); err == nil {
-				one.baseline, err = p.block(ctx, r, p.Baseline, ops)
-			}
-		} else {
-			if one.baseline, err = p.block(ctx, r, p.Baseline, ops); err == nil {
-				one.subject, err = p.block(ctx, r, p.Subject, ops)
-			}
-		}
+	told := r.meter.now()
+	for len(rounds) < maxPairs && !p.enough(rounds, b.Seed()) && (len(rounds) == 0 || r.meter.now().Before(until)) {
+		one, err := p.round(ctx, r, ops, len(rounds)%2 == 1)
 		if err != nil {
 			return nil, err
 		}
 		rounds = append(rounds, one)
+		if now := r.meter.now(); now.Sub(told) > sayEvery {
+			told = now
+			b.Say("%s: %d rounds, %d quiet, %v left", p.Name, len(rounds), len(quiet(rounds, p.guard())), max(0, until.Sub(now)).Round(time.Second))
+		}
 	}
 	return rounds, nil
+}
+
+// sayEvery is how often a pair tells how far it is.
+const sayEvery = 5 * time.Second
+
+// round measures a block of each side, in the order A B or B A.
+func (p Pair) round(ctx context.Context, r *Runner, ops int, swap bool) (one round, err error) {
+	sides := []struct {
+		side Side
+		into *Block
+	}{{p.Subject, &one.subject}, {p.Baseline, &one.baseline}}
+	if swap {
+		slices.Reverse(sides)
+	}
+	for _, s := range sides {
+		if *s.into, err = p.block(ctx, r, s.side, ops); err != nil {
+			return one, err
+		}
+	}
+	return one, nil
+}
+
+// enough reports whether more rounds would change no verdict.
+func (p Pair) enough(rounds []round, seed uint64) bool {
+	if len(rounds) < wantPairs || len(rounds)%2 == 1 { // whole ABBAs
+		return false
+	}
+	for _, m := range p.Measures {
+		if len(quiet(rounds, m.Guard)) < wantPairs {
+			if !m.Target.None() || p.noTarget() {
+				return false
+			}
+			continue
+		}
+		if m.judge(p, rounds, seed).Judge() == result.TooNoisy {
+			return false
+		}
+	}
+	return true
+}
+
+func (p Pair) noTarget() bool {
+	return !slices.ContainsFunc(p.Measures, func(m Measure) bool { return !m.Target.None() })
+}
+
+// guard is the stricter of those of its measures.
+func (p Pair) guard() Guard {
+	if slices.ContainsFunc(p.Measures, func(m Measure) bool { return m.Guard == OnWall }) {
+		return OnWall
+	}
+	return OnCPU
 }
 
 // size finds how many operations make a block. Its own blocks warm both sides
@@ -157,7 +203,7 @@ func (p Pair) block(ctx context.Context, r *Runner, s Side, ops int) (Block, err
 		}
 	}
 	var values Values
-	before := r.meter.calibrate()
+	before := p.await(r)
 	b, err := r.meter.measure(func() (err error) {
 		values, err = s.Do(ctx, ops)
 		return err
@@ -165,24 +211,49 @@ func (p Pair) block(ctx context.Context, r *Runner, s Side, ops int) (Block, err
 	if err != nil {
 		return Block{}, fmt.Errorf("%s: %w", s.Name, err)
 	}
-	b.Ops, b.Values, b.Beside = ops, values, max(before, r.meter.calibrate())
+	after := r.meter.calibrate()
+	b.Ops, b.Values, b.Beside = ops, values, machine.Spin{Wall: max(before.Wall, after.Wall), CPU: max(before.CPU, after.CPU)}
 	return b, ctx.Err()
 }
 
+// await runs the calibration until the machine is quiet, but not for long: a
+// try costs less than a block that is dropped.
+func (p Pair) await(r *Runner) machine.Spin {
+	g := p.guard()
+	var now machine.Spin
+	for range tries {
+		now = r.meter.calibrate()
+		if best := g.of(r.best); best == 0 || g.of(now) < best {
+			r.best = now
+		}
+		if g.of(now) <= time.Duration(slack*float64(g.of(r.best))) {
+			break
+		}
+	}
+	return now
+}
+
+func (g Guard) of(s machine.Spin) time.Duration {
+	if g == OnCPU {
+		return s.CPU
+	}
+	return s.Wall
+}
+
 // quiet returns the rounds beside which the machine was nobody else's.
-func quiet(rounds []round) []round {
+func quiet(rounds []round, g Guard) []round {
 	best := time.Duration(0)
 	for _, r := range rounds {
 		for _, b := range []Block{r.subject, r.baseline} {
-			if b.Beside > 0 && (best == 0 || b.Beside < best) {
-				best = b.Beside
+			if t := g.of(b.Beside); t > 0 && (best == 0 || t < best) {
+				best = t
 			}
 		}
 	}
 	limit := time.Duration(slack * float64(best))
 	var out []round
 	for _, r := range rounds {
-		if r.subject.Beside <= limit && r.baseline.Beside <= limit {
+		if g.of(r.subject.Beside) <= limit && g.of(r.baseline.Beside) <= limit {
 			out = append(out, r)
 		}
 	}
@@ -192,7 +263,7 @@ func quiet(rounds []round) []round {
 // judge makes a figure of the quiet rounds; if those are too few, of all of
 // them, so that there is something to look at beside the verdict.
 func (m Measure) judge(p Pair, rounds []round, seed uint64) result.Measure {
-	used := quiet(rounds)
+	used := quiet(rounds, m.Guard)
 	n := len(used)
 	if n < result.Few {
 		used = rounds

@@ -28,6 +28,7 @@ func fanout(ctx context.Context, b *bench.Bencher) error {
 	if b.Full() {
 		counts = append(counts, 40)
 	}
+	b.Pairs(len(counts))
 	for _, n := range counts {
 		if err := fanoutOver(ctx, b, n); err != nil {
 			return fmt.Errorf("%d regions: %w", n, err)
@@ -48,13 +49,13 @@ func fanoutOver(ctx context.Context, b *bench.Bencher, n int) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	all := &routerv1.QueryRequest{Sql: question}
 	err = b.Compare(ctx, bench.Pair{
-		Name: fmt.Sprintf("%d regions", n), Multiple: aBlock, Most: aBlock, Patience: 10,
+		Name: fmt.Sprintf("%d regions", n), Multiple: aBlock, Most: aBlock,
 		Subject:  bench.Side{Name: "all regions", Do: offered(askRate, func(ctx context.Context) error { return f.whole(ctx, all, n) })},
 		Baseline: bench.Side{Name: "the slowest, direct", Do: offered(askRate, f.askDirect)},
 		Measures: []bench.Measure{
 			{Name: "p50 over the slowest", Unit: "µs", Of: bench.Value("p50"), How: bench.Difference, Target: result.AtMost(1000)},
 			{Name: "p99 over the slowest", Unit: "µs", Of: bench.Value("p99"), How: bench.Difference, Target: result.AtMost(5000)},
-			{Name: "CPU per question", Unit: "µs", Of: bench.CPU, How: bench.Alone},
+			{Name: "CPU per question", Unit: "µs", Of: bench.CPU, How: bench.Alone, Guard: bench.OnCPU},
 		},
 	})
 	if err != nil {
@@ -104,6 +105,7 @@ func dead(ctx context.Context, b *bench.Bencher) (err error) {
 	if b.Full() {
 		ways = append(ways, "slow")
 	}
+	b.Pairs(len(ways))
 	for _, sick := range ways {
 		if err := f.deadAs(ctx, b, sick); err != nil {
 			return fmt.Errorf("%s: %w", sick, err)
@@ -116,7 +118,7 @@ func (f *federation) deadAs(ctx context.Context, b *bench.Bencher, sick string) 
 	var lies atomic.Uint64 // complete answers without every region's row
 	asking := func(ctx context.Context, ops int) (bench.Values, error) { return f.healthy(ctx, ops, &lies) }
 	err := b.Compare(ctx, bench.Pair{
-		Name: sick, Multiple: aBlock, Most: aBlock, Patience: 8,
+		Name: sick, Multiple: aBlock, Most: aBlock,
 		Subject: bench.Side{
 			Name:    "one sick",
 			Prepare: func(int) error { return f.missOnce(ctx, sick) },

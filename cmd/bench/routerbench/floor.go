@@ -24,7 +24,7 @@ func direct(ctx context.Context, b *bench.Bencher) (err error) {
 		Subject: bench.Side{Name: "direct", Do: closed(f.askDirect)},
 		Measures: []bench.Measure{
 			{Name: "p50", Unit: "µs", Of: bench.Value("p50"), How: bench.Alone},
-			{Name: "CPU per question", Unit: "µs", Of: bench.CPU, How: bench.Alone},
+			{Name: "CPU per question", Unit: "µs", Of: bench.CPU, How: bench.Alone, Guard: bench.OnCPU},
 		},
 	})
 }
@@ -55,6 +55,7 @@ func bareMap(ctx context.Context, b *bench.Bencher) error {
 		}}
 	}
 	nanoseconds := []bench.Measure{{Name: "time per lookup", Unit: "ns", Of: func(x bench.Block) float64 { return 1000 * bench.Wall(x) }, How: bench.Alone}}
+	b.Pairs(2)
 	err := b.Compare(ctx, bench.Pair{Name: "by text", Measures: nanoseconds, Subject: side(func(i int) (int, bool) {
 		v, ok := (*text.Load())[names[i]]
 		return v, ok

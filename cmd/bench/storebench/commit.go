@@ -20,6 +20,7 @@ import (
 const ownRows = 1000
 
 func commit(ctx context.Context, b *bench.Bencher) error {
+	b.Pairs(2 * len(publishers(b.Full())))
 	for _, d := range []struct {
 		name string
 		mode sqlite.Durability
@@ -52,16 +53,20 @@ func commitIn(ctx context.Context, b *bench.Bencher, name string, mode sqlite.Du
 	if err := fillOwn(ctx, o, p); err != nil {
 		return err
 	}
-	counts := []int{1, 16, 128}
-	if !b.Full() {
-		counts = []int{1, 128}
-	}
-	for _, publishers := range counts {
-		if err := b.Compare(ctx, publishing(o, p, reg, name, mode, publishers)); err != nil {
+	for _, n := range publishers(b.Full()) {
+		if err := b.Compare(ctx, publishing(o, p, reg, name, mode, n)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// publishers are how many there are at once, case by case.
+func publishers(full bool) []int {
+	if full {
+		return []int{1, 16, 128}
+	}
+	return []int{1, 128}
 }
 
 func fillOwn(ctx context.Context, o *ours, p *baseline) error {
@@ -85,11 +90,11 @@ func fillOwn(ctx context.Context, o *ours, p *baseline) error {
 func publishing(o *ours, p *baseline, reg prometheus.Gatherer, name string, mode sqlite.Durability, publishers int) bench.Pair {
 	var rows []store.Row
 	measures := []bench.Measure{
-		{Name: "CPU per row", Unit: "µs", Of: bench.CPU, How: bench.Ratio, Target: result.AtMost(1.5)},
+		{Name: "CPU per row", Unit: "µs", Of: bench.CPU, How: bench.Ratio, Guard: bench.OnCPU, Target: result.AtMost(1.5)},
 		{Name: "time per row", Unit: "µs", Of: bench.Wall, How: bench.Ratio},
 	}
 	if mode == sqlite.Fsync {
-		m := bench.Measure{Name: "rows per fsync", Of: bench.Value("rows per fsync"), How: bench.Alone}
+		m := bench.Measure{Name: "rows per fsync", Of: bench.Value("rows per fsync"), How: bench.Alone, Guard: bench.OnCPU}
 		if publishers == 128 {
 			m.Target = result.AtLeast(10)
 		}

@@ -11,7 +11,8 @@ import (
 
 // floor measures plain SQLite alone, in each of the ways of B04 and B05.
 func floor(ctx context.Context, b *bench.Bencher) (err error) {
-	dir, err := b.MemoryDir(fullRows * bytesOfRow)
+	rows := tableRows(b)
+	dir, err := b.MemoryDir(uint64(rows) * bytesOfRow)
 	if err != nil {
 		return err
 	}
@@ -20,9 +21,10 @@ func floor(ctx context.Context, b *bench.Bencher) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.db.Close()) }()
-	if err := p.fill(fullRows); err != nil {
+	if err := p.fill(rows); err != nil {
 		return err
 	}
+	b.Pairs(3)
 	for _, c := range []struct {
 		name string
 		s    shape
@@ -34,13 +36,13 @@ func floor(ctx context.Context, b *bench.Bencher) (err error) {
 		side := bench.Side{
 			Name: "plain SQLite",
 			Prepare: func(ops int) error {
-				_, err := p.prepare(c.s, ops, fullRows/rowsEach, nil)
+				_, err := p.prepare(c.s, ops, rows/rowsEach, nil)
 				return err
 			},
 			Do: func(context.Context, int) (bench.Values, error) { return nil, p.send(p.batches) },
 		}
 		err := b.Compare(ctx, bench.Pair{Name: c.name, Multiple: c.s.batch, Most: 200_000, Subject: side, Measures: []bench.Measure{
-			{Name: "CPU per row", Unit: "µs", Of: bench.CPU, How: bench.Alone},
+			{Name: "CPU per row", Unit: "µs", Of: bench.CPU, How: bench.Alone, Guard: bench.OnCPU},
 		}})
 		if err != nil {
 			return err
@@ -89,10 +91,10 @@ func (c cells) prepare(s shape, ops, workers int, version *int64) error {
 // cellClocks compares whole-row updates with a clock per cell with the same
 // updates alone.
 func cellClocks(ctx context.Context, b *bench.Bencher) (err error) {
-	s := shape{kind: "update", batch: 100, writers: 10}
+	s, rows := shape{kind: "update", batch: 100, writers: 10}, tableRows(b)
 	dirs := [2]string{}
 	for i := range dirs {
-		if dirs[i], err = b.MemoryDir(quickRows * 5 * bytesOfRow); err != nil {
+		if dirs[i], err = b.MemoryDir(uint64(rows) * 2 * bytesOfRow); err != nil {
 			return err
 		}
 	}
@@ -107,7 +109,7 @@ func cellClocks(ctx context.Context, b *bench.Bencher) (err error) {
 	}
 	c := cells{q}
 	defer func() { err = errors.Join(err, q.db.Close()) }()
-	if err := errors.Join(p.fill(quickRows), q.fill(quickRows), q.db.Script(cellTable), c.fillClocks()); err != nil {
+	if err := errors.Join(p.fill(rows), q.fill(rows), q.db.Script(cellTable), c.fillClocks(rows)); err != nil {
 		return err
 	}
 	version := int64(1)
@@ -115,24 +117,24 @@ func cellClocks(ctx context.Context, b *bench.Bencher) (err error) {
 		Name: "update, 100 rows of 10 writers", Multiple: s.batch, Most: 40_000,
 		Subject: bench.Side{
 			Name:    "clock per cell",
-			Prepare: func(ops int) error { return c.prepare(s, ops, quickRows/rowsEach, &version) },
+			Prepare: func(ops int) error { return c.prepare(s, ops, rows/rowsEach, &version) },
 			Do:      func(context.Context, int) (bench.Values, error) { return nil, c.send(c.batches) },
 		},
 		Baseline: bench.Side{
 			Name: "plain SQLite",
 			Prepare: func(ops int) error {
-				_, err := p.prepare(s, ops, quickRows/rowsEach, nil)
+				_, err := p.prepare(s, ops, rows/rowsEach, nil)
 				return err
 			},
 			Do: func(context.Context, int) (bench.Values, error) { return nil, p.send(p.batches) },
 		},
-		Measures: []bench.Measure{{Name: "CPU per row", Unit: "µs", Of: bench.CPU, How: bench.Ratio}},
+		Measures: []bench.Measure{{Name: "CPU per row", Unit: "µs", Of: bench.CPU, How: bench.Ratio, Guard: bench.OnCPU}},
 	})
 }
 
 // fillClocks gives every cell of the filled table its first clock.
-func (c cells) fillClocks() error {
-	for w := 1; w <= quickRows/rowsEach; w++ {
+func (c cells) fillClocks(rows int) error {
+	for w := 1; w <= rows/rowsEach; w++ {
 		var ops []operation
 		for id := range rowsEach {
 			key := row.Driver(c.make.Row(row.Key{Worker: w, ID: id}))[:2]

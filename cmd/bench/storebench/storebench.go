@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/firebreak-dev/firebreak/cmd/bench/row"
 	"github.com/firebreak-dev/firebreak/internal/bench"
@@ -27,13 +28,13 @@ const (
 // Benches returns the package's.
 func Benches() []bench.Bench {
 	return []bench.Bench{
-		{Name: "B04", Title: "apply", Set: bench.Quick, Run: apply,
+		{Name: "B04", Title: "apply", Set: bench.Quick, Quick: 40 * time.Second, Long: 6 * time.Minute, Run: apply,
 			About: "What peers sent into a table of 1,000 workers, against plain SQLite: at most 1.3 × its CPU per row for updates and deletes at random keys, 2 × for new rows in key order."},
-		{Name: "B05", Title: "local-commit", Set: bench.Quick, Run: commit,
+		{Name: "B05", Title: "local-commit", Set: bench.Quick, Quick: 40 * time.Second, Long: 2 * time.Minute, Run: commit,
 			About: "Publishes of one row by 1, 16 and 128 publishers, against plain SQLite: at most 1.5 × its CPU, and with 128 at least 10 rows per fsync."},
-		{Name: "plain-sqlite", Title: "floor: plain SQLite", Set: bench.Full, Run: floor,
+		{Name: "plain-sqlite", Title: "floor: plain SQLite", Set: bench.Full, Long: 2 * time.Minute, Run: floor,
 			About: "The same rows in plain SQLite: one-row transactions, updates at random keys, new rows in key order."},
-		{Name: "cell-clocks", Title: "rival: a clock per cell, in SQL", Set: bench.Full, Run: cellClocks,
+		{Name: "cell-clocks", Title: "rival: a clock per cell, in SQL", Set: bench.Full, Long: 3 * time.Minute, Run: cellClocks,
 			About: "Whole-row updates where every cell has a clock beside it, as plain SQL, against plain SQLite."},
 		{Name: "cr-sqlite", Title: "rival: cr-sqlite", Set: bench.Full, Run: crSQLite,
 			About: "Remote updates merged by the extension at CRSQLITE_SO, against ours: ours is at least 5 × cheaper."},
@@ -50,10 +51,14 @@ type ours struct {
 }
 
 func openOurs(ctx context.Context, dir string, seed uint64, d sqlite.Durability, reg prometheus.Registerer) (*ours, error) {
-	db, err := sqlite.Open(ctx, sqlite.Config{
-		Path: filepath.Join(dir, "ours.db"), Fleet: "bench", Cluster: "region/bench", Node: record.Node(row.Worker(0)),
-		Tables: tables, Durability: d, Metrics: reg,
-	})
+	return openWith(ctx, dir, seed, sqlite.Config{Durability: d, Metrics: reg})
+}
+
+// openWith opens the store with what cfg says of durability, metrics and trips.
+func openWith(ctx context.Context, dir string, seed uint64, cfg sqlite.Config) (*ours, error) {
+	cfg.Path, cfg.Fleet, cfg.Cluster = filepath.Join(dir, "ours.db"), "bench", "region/bench"
+	cfg.Node, cfg.Tables = record.Node(row.Worker(0)), tables
+	db, err := sqlite.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -126,9 +126,13 @@ const (
 // Few is how many quiet blocks a verdict needs.
 const Few = 5
 
+// Margin is what a figure may move between two runs of one commit beyond its
+// interval, of its target: the interval knows only the noise of one run.
+const Margin = 0.05
+
 // Judge returns the verdict on m. A measured figure needs Few quiet blocks,
-// and an interval that is not on both sides of the target: a second run would
-// say the opposite as likely as not.
+// and an interval that is clear of the target by Margin: else a second run
+// could say the opposite, and the machine is too noisy to tell.
 func (m Measure) Judge() string {
 	measured := m.Blocks > 0
 	switch {
@@ -138,8 +142,13 @@ func (m Measure) Judge() string {
 		return NoTarget
 	}
 	good := func(v float64) bool { return v == m.Target.Limit || (v > m.Target.Limit) == m.Target.More() }
+	low, high := m.Low, m.High
+	if measured && low != high { // one that is the same in every block needs no margin
+		margin := Margin * math.Abs(m.Target.Limit)
+		low, high = low-margin, high+margin
+	}
 	switch {
-	case good(m.Low) != good(m.High):
+	case good(low) != good(high):
 		return TooNoisy
 	case good(m.Value):
 		return Met

@@ -24,8 +24,11 @@ func TestVerdicts(t *testing.T) {
 		m    result.Measure
 		want string
 	}{
-		{m(1.2, 1.15, 1.25, 8, result.AtMost(1.3)), "met"},
+		{m(1.2, 1.15, 1.23, 8, result.AtMost(1.3)), "met"},
 		{m(1.3, 1.3, 1.3, 8, result.AtMost(1.3)), "met"},
+		{m(1.25, 1.24, 1.26, 8, result.AtMost(1.3)), "too noisy"}, // another run may say 1.31
+		{m(1.34, 1.32, 1.36, 8, result.AtMost(1.3)), "too noisy"},
+		{m(5.2, 5.1, 5.3, 8, result.AtLeast(5)), "too noisy"},
 		{m(1.69, 1.6, 1.7, 8, result.AtMost(1.3)), "short by 30 %"},
 		{m(4.55, 4.5, 4.6, 8, result.AtMost(1.3)), "short by 3.5 ×"},
 		{m(1.29, 1.2, 1.4, 8, result.AtMost(1.3)), "too noisy"},
@@ -187,7 +190,7 @@ func TestResultsWithoutARoomAreAnError(t *testing.T) {
 
 func TestDiffSaysWhatIsApart(t *testing.T) {
 	before, now := sample(), sample()
-	now.Benches[0].Measures[0].Value, now.Benches[0].Measures[0].Low, now.Benches[0].Measures[0].High = 1.2, 1.1, 1.25
+	now.Benches[0].Measures[0].Value, now.Benches[0].Measures[0].Low, now.Benches[0].Measures[0].High = 1.2, 1.1, 1.22
 	now.Benches[0].Conclude()
 	now.Benches = now.Benches[:1]
 	var b strings.Builder
