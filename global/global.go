@@ -65,7 +65,7 @@ type Node struct {
 	state atomic.Pointer[servingState]
 
 	mu     sync.Mutex // guards stores
-	stores []store.Store
+	stores []*sqlite.DB
 }
 
 // Addresses is where a node listens.
@@ -142,7 +142,7 @@ func (n *Node) openStore(ctx context.Context, laneName string, tables []schema.T
 	db, err := sqlite.Open(ctx, sqlite.Config{
 		Path: filepath.Join(n.cfg.Data, file+".db"), Fleet: n.cfg.Fleet, Cluster: "global", Lane: laneName,
 		Node: record.Node(n.cfg.Node), Tables: tables, Durability: n.cfg.Durability,
-		SetAside: true, Progress: n.watchdog.Loop("store "+laneName, laneBound).Mark,
+		SetAside: true, Program: n.cfg.Version, Progress: n.watchdog.Loop("store "+laneName, laneBound).Mark,
 		Logger: n.cfg.Logger, Metrics: n.cfg.Registry,
 	})
 	if err != nil {
@@ -272,8 +272,20 @@ func (n *Node) server() *rpc.Server {
 	globalv1.RegisterOperatorServiceServer(srv, &operatorService{node: n})
 	adminv1.RegisterAdminServiceServer(srv, admin.NewService(admin.Info{
 		Version: n.cfg.Version, Role: "global", Fleet: n.cfg.Fleet, Cluster: "global", Node: string(n.cfg.Node), Started: n.start,
-	}, n.control))
+	}, n.control).Over(n.records))
 	return srv
+}
+
+// records are the stores as their operator sees them: of every lane, and of
+// the list of regions.
+func (n *Node) records() []admin.Lane {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []admin.Lane
+	for _, db := range n.stores {
+		out = append(out, admin.Lane{Name: db.Lane(), Records: db})
+	}
+	return out
 }
 
 // close undoes a New that failed half way.

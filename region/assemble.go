@@ -91,7 +91,7 @@ func (n *Node) assembleServers() {
 	}
 	info := admin.NewService(admin.Info{
 		Version: n.cfg.Version, Role: "region", Fleet: n.cfg.Fleet, Cluster: n.cfg.cluster(), Node: string(n.cfg.Node), Started: time.Now(),
-	}, n.control)
+	}, n.control).Over(func() []admin.Lane { return []admin.Lane{{Records: n.db}} })
 	n.server = rpc.NewServer(rpc.ServerConfig{Identity: n.cfg.Identity, Logger: n.log, Metrics: n.cfg.Registry})
 	regionv1.RegisterRegionServiceServer(n.server, svc)
 	adminv1.RegisterAdminServiceServer(n.server, info)

@@ -93,7 +93,10 @@ func (n *Node) alarms(stats sqlite.Stats) []string {
 		out = append(out, fmt.Sprintf("%d machines will end once this node is caught up", k))
 	}
 	if k := n.fit.withheld(); k > 0 {
-		out = append(out, fmt.Sprintf("%d records are received and withheld", k))
+		out = append(out, fmt.Sprintf("%d records are received and withheld: firebreak withheld list says why", k))
+	}
+	for _, node := range stats.OverHeld {
+		out = append(out, fmt.Sprintf("so much of node %q is withheld that nothing more of it is taken: firebreak withheld release or discard makes room", node))
 	}
 	if c := n.control.State(); c.FreezeEgress || len(c.DenyNode) > 0 {
 		out = append(out, fmt.Sprintf("switches of %s are on: freeze_egress %v, deny_node %q", c.Source, c.FreezeEgress, c.DenyNode))

@@ -71,6 +71,12 @@ var want = map[string]string{
 	"/firebreak.admin.v1.AdminService/Info":     "operator local",
 	"/firebreak.admin.v1.AdminService/Switches": "operator local",
 
+	"/firebreak.admin.v1.AdminService/ListWithheld":    "operator local",
+	"/firebreak.admin.v1.AdminService/ShowWithheld":    "operator local",
+	"/firebreak.admin.v1.AdminService/ReleaseWithheld": "operator local",
+	"/firebreak.admin.v1.AdminService/DiscardWithheld": "operator local",
+	"/firebreak.admin.v1.AdminService/Verify":          "operator local",
+
 	"/grpc.health.v1.Health/Check":                                   "node gateway global router operator client local",
 	"/grpc.health.v1.Health/List":                                    "node gateway global router operator client local",
 	"/grpc.health.v1.Health/Watch":                                   "node gateway global router operator client local",

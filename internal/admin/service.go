@@ -21,11 +21,12 @@ type Service struct {
 
 	info    Info
 	control *control.Control
+	lanes   func() []Lane
 }
 
 // NewService returns the service of a process with these switches.
 func NewService(info Info, switches *control.Control) *Service {
-	return &Service{info: info, control: switches}
+	return &Service{info: info, control: switches, lanes: func() []Lane { return nil }}
 }
 
 // Info says what this process is.

@@ -45,7 +45,7 @@ func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
 func TestEveryKeyOfTheJSONIsDocumented(t *testing.T) {
 	doc := document(t)
 	for _, v := range []any{
-		nodeStatus{}, found{}, whereAnswer{}, queryAnswer{}, coverage{}, machine{}, Derived{}, written{}, event{}, waitAnswer{},
+		nodeStatus{}, found{}, whereAnswer{}, queryAnswer{}, coverage{}, machine{}, Derived{}, written{}, event{}, waitAnswer{}, withheldCells{}, verified{},
 		devfile.Dev{}, devfile.Node{},
 	} {
 		for _, key := range jsonKeys(reflect.TypeOf(v)) {

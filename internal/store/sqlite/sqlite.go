@@ -258,6 +258,10 @@ func (db *DB) rollback() error {
 // bootLimit is the highest boot that is believed.
 func (db *DB) bootLimit() uint64 { return uint64(max(0, db.cfg.Now().Add(maxAhead).Unix())) }
 
+// Lane returns the region whose records a global node keeps here; it is empty
+// in a region's own cluster.
+func (db *DB) Lane() string { return db.cfg.Lane }
+
 // Writer implements [store.Store].
 func (db *DB) Writer() record.Writer { return *db.writer.Load() }
 

@@ -7,33 +7,19 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
+	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
-// Verification is what a look at every row has found.
-type Verification struct {
-	Rows     int64 // received records that were read back, tombstones included
-	Withheld int64
-	Writers  int
-	Damage   []Damage // at most maxDamage
-	More     int64    // damage beyond those
-}
-
-// Damage is one thing that is not what was received.
-type Damage struct {
-	Table string // empty for a writer's sum
-	Key   []record.Value
-	What  string
-}
-
+// maxDamage bounds what one look names.
 const maxDamage = 1000
 
 // Verify reads every received record back, computes its content hash and the
 // fingerprints anew, and compares them with what is stored. Its view is one
 // snapshot; writes go on.
-func (db *DB) Verify(ctx context.Context) (Verification, error) {
+func (db *DB) Verify(ctx context.Context) (store.Verification, error) {
 	s, err := db.snapshot(ctx)
 	if err != nil {
-		return Verification{}, fmt.Errorf("verify: %w", err)
+		return store.Verification{}, fmt.Errorf("verify: %w", err)
 	}
 	defer s.Close()
 	v := &verifier{s: s, sums: map[int64]*[len(record.Kinds)]record.Fingerprint{}}
@@ -51,7 +37,7 @@ func (db *DB) Verify(ctx context.Context) (Verification, error) {
 
 type verifier struct {
 	s    *snapshot
-	out  Verification
+	out  store.Verification
 	sums map[int64]*[len(record.Kinds)]record.Fingerprint
 }
 
@@ -60,7 +46,7 @@ func (v *verifier) found(table string, key []record.Value, format string, args .
 		v.out.More++
 		return
 	}
-	v.out.Damage = append(v.out.Damage, Damage{table, key, fmt.Sprintf(format, args...)})
+	v.out.Damage = append(v.out.Damage, store.Damage{Table: table, Key: key, What: fmt.Sprintf(format, args...)})
 }
 
 func (v *verifier) run(ctx context.Context, c *conn) error {

@@ -23,6 +23,724 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// WithheldRecord is a record that was received and is not visible.
+type WithheldRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lane          string                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`   // global: region of the lane
+	Table         string                 `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"` // or its id, if it is unknown
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`     // as text
+	Node          string                 `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`   // whose writer wrote it
+	Boot          uint64                 `protobuf:"varint,5,opt,name=boot,proto3" json:"boot,omitempty"`
+	Bits          uint64                 `protobuf:"varint,6,opt,name=bits,proto3" json:"bits,omitempty"`
+	Version       uint64                 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
+	Hash          string                 `protobuf:"bytes,8,opt,name=hash,proto3" json:"hash,omitempty"`     // content hash, hex: names the record
+	Reason        string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"` // schema, clock, constraint, owner, panic or crash
+	Detail        string                 `protobuf:"bytes,10,opt,name=detail,proto3" json:"detail,omitempty"`
+	SinceUnixMs   int64                  `protobuf:"varint,11,opt,name=since_unix_ms,json=sinceUnixMs,proto3" json:"since_unix_ms,omitempty"`
+	Stub          bool                   `protobuf:"varint,12,opt,name=stub,proto3" json:"stub,omitempty"` // its cells were discarded
+	Size          uint64                 `protobuf:"varint,13,opt,name=size,proto3" json:"size,omitempty"` // bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithheldRecord) Reset() {
+	*x = WithheldRecord{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithheldRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithheldRecord) ProtoMessage() {}
+
+func (x *WithheldRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithheldRecord.ProtoReflect.Descriptor instead.
+func (*WithheldRecord) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *WithheldRecord) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *WithheldRecord) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *WithheldRecord) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *WithheldRecord) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *WithheldRecord) GetBoot() uint64 {
+	if x != nil {
+		return x.Boot
+	}
+	return 0
+}
+
+func (x *WithheldRecord) GetBits() uint64 {
+	if x != nil {
+		return x.Bits
+	}
+	return 0
+}
+
+func (x *WithheldRecord) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *WithheldRecord) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *WithheldRecord) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *WithheldRecord) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *WithheldRecord) GetSinceUnixMs() int64 {
+	if x != nil {
+		return x.SinceUnixMs
+	}
+	return 0
+}
+
+func (x *WithheldRecord) GetStub() bool {
+	if x != nil {
+		return x.Stub
+	}
+	return false
+}
+
+func (x *WithheldRecord) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+type ListWithheldRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWithheldRequest) Reset() {
+	*x = ListWithheldRequest{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWithheldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWithheldRequest) ProtoMessage() {}
+
+func (x *ListWithheldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWithheldRequest.ProtoReflect.Descriptor instead.
+func (*ListWithheldRequest) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+type ListWithheldResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Records       []*WithheldRecord      `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWithheldResponse) Reset() {
+	*x = ListWithheldResponse{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWithheldResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWithheldResponse) ProtoMessage() {}
+
+func (x *ListWithheldResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWithheldResponse.ProtoReflect.Descriptor instead.
+func (*ListWithheldResponse) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ListWithheldResponse) GetRecords() []*WithheldRecord {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+type ShowWithheldRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hash          string                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShowWithheldRequest) Reset() {
+	*x = ShowWithheldRequest{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShowWithheldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShowWithheldRequest) ProtoMessage() {}
+
+func (x *ShowWithheldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShowWithheldRequest.ProtoReflect.Descriptor instead.
+func (*ShowWithheldRequest) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ShowWithheldRequest) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+type ShowWithheldResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Record        *WithheldRecord        `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`
+	Deleted       bool                   `protobuf:"varint,2,opt,name=deleted,proto3" json:"deleted,omitempty"` // a tombstone
+	Cells         []*WithheldCell        `protobuf:"bytes,3,rep,name=cells,proto3" json:"cells,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShowWithheldResponse) Reset() {
+	*x = ShowWithheldResponse{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShowWithheldResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShowWithheldResponse) ProtoMessage() {}
+
+func (x *ShowWithheldResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShowWithheldResponse.ProtoReflect.Descriptor instead.
+func (*ShowWithheldResponse) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ShowWithheldResponse) GetRecord() *WithheldRecord {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *ShowWithheldResponse) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+func (x *ShowWithheldResponse) GetCells() []*WithheldCell {
+	if x != nil {
+		return x.Cells
+	}
+	return nil
+}
+
+type WithheldCell struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Column        string                 `protobuf:"bytes,1,opt,name=column,proto3" json:"column,omitempty"` // name, or its id if it is unknown
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`   // as text
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithheldCell) Reset() {
+	*x = WithheldCell{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithheldCell) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithheldCell) ProtoMessage() {}
+
+func (x *WithheldCell) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithheldCell.ProtoReflect.Descriptor instead.
+func (*WithheldCell) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *WithheldCell) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+func (x *WithheldCell) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+type ReleaseWithheldRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hash          string                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseWithheldRequest) Reset() {
+	*x = ReleaseWithheldRequest{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseWithheldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseWithheldRequest) ProtoMessage() {}
+
+func (x *ReleaseWithheldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseWithheldRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseWithheldRequest) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReleaseWithheldRequest) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+type ReleaseWithheldResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseWithheldResponse) Reset() {
+	*x = ReleaseWithheldResponse{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseWithheldResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseWithheldResponse) ProtoMessage() {}
+
+func (x *ReleaseWithheldResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseWithheldResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseWithheldResponse) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+type DiscardWithheldRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hash          string                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscardWithheldRequest) Reset() {
+	*x = DiscardWithheldRequest{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscardWithheldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscardWithheldRequest) ProtoMessage() {}
+
+func (x *DiscardWithheldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscardWithheldRequest.ProtoReflect.Descriptor instead.
+func (*DiscardWithheldRequest) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DiscardWithheldRequest) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+type DiscardWithheldResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiscardWithheldResponse) Reset() {
+	*x = DiscardWithheldResponse{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiscardWithheldResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiscardWithheldResponse) ProtoMessage() {}
+
+func (x *DiscardWithheldResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiscardWithheldResponse.ProtoReflect.Descriptor instead.
+func (*DiscardWithheldResponse) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+type VerifyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyRequest) Reset() {
+	*x = VerifyRequest{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyRequest) ProtoMessage() {}
+
+func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
+func (*VerifyRequest) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+}
+
+type VerifyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lane          string                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	Rows          uint64                 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"` // read back, tombstones included
+	Withheld      uint64                 `protobuf:"varint,3,opt,name=withheld,proto3" json:"withheld,omitempty"`
+	Writers       uint64                 `protobuf:"varint,4,opt,name=writers,proto3" json:"writers,omitempty"`
+	Damage        []*Damage              `protobuf:"bytes,5,rep,name=damage,proto3" json:"damage,omitempty"`
+	More          uint64                 `protobuf:"varint,6,opt,name=more,proto3" json:"more,omitempty"` // damage that is not listed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyResponse) Reset() {
+	*x = VerifyResponse{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyResponse) ProtoMessage() {}
+
+func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
+func (*VerifyResponse) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *VerifyResponse) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *VerifyResponse) GetRows() uint64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *VerifyResponse) GetWithheld() uint64 {
+	if x != nil {
+		return x.Withheld
+	}
+	return 0
+}
+
+func (x *VerifyResponse) GetWriters() uint64 {
+	if x != nil {
+		return x.Writers
+	}
+	return 0
+}
+
+func (x *VerifyResponse) GetDamage() []*Damage {
+	if x != nil {
+		return x.Damage
+	}
+	return nil
+}
+
+func (x *VerifyResponse) GetMore() uint64 {
+	if x != nil {
+		return x.More
+	}
+	return 0
+}
+
+// Damage is one thing that is not what was received.
+type Damage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         string                 `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"` // empty for a writer's sum
+	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	What          string                 `protobuf:"bytes,3,opt,name=what,proto3" json:"what,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Damage) Reset() {
+	*x = Damage{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Damage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Damage) ProtoMessage() {}
+
+func (x *Damage) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Damage.ProtoReflect.Descriptor instead.
+func (*Damage) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Damage) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *Damage) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Damage) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
 type InfoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -31,7 +749,7 @@ type InfoRequest struct {
 
 func (x *InfoRequest) Reset() {
 	*x = InfoRequest{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[0]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -43,7 +761,7 @@ func (x *InfoRequest) String() string {
 func (*InfoRequest) ProtoMessage() {}
 
 func (x *InfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[0]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -56,7 +774,7 @@ func (x *InfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoRequest.ProtoReflect.Descriptor instead.
 func (*InfoRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{0}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 type InfoResponse struct {
@@ -74,7 +792,7 @@ type InfoResponse struct {
 
 func (x *InfoResponse) Reset() {
 	*x = InfoResponse{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[1]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -86,7 +804,7 @@ func (x *InfoResponse) String() string {
 func (*InfoResponse) ProtoMessage() {}
 
 func (x *InfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[1]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -99,7 +817,7 @@ func (x *InfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoResponse.ProtoReflect.Descriptor instead.
 func (*InfoResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *InfoResponse) GetVersion() string {
@@ -159,7 +877,7 @@ type SwitchesRequest struct {
 
 func (x *SwitchesRequest) Reset() {
 	*x = SwitchesRequest{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[2]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -171,7 +889,7 @@ func (x *SwitchesRequest) String() string {
 func (*SwitchesRequest) ProtoMessage() {}
 
 func (x *SwitchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[2]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -184,7 +902,7 @@ func (x *SwitchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchesRequest.ProtoReflect.Descriptor instead.
 func (*SwitchesRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 type SwitchesResponse struct {
@@ -199,7 +917,7 @@ type SwitchesResponse struct {
 
 func (x *SwitchesResponse) Reset() {
 	*x = SwitchesResponse{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -211,7 +929,7 @@ func (x *SwitchesResponse) String() string {
 func (*SwitchesResponse) ProtoMessage() {}
 
 func (x *SwitchesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -224,7 +942,7 @@ func (x *SwitchesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchesResponse.ProtoReflect.Descriptor instead.
 func (*SwitchesResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SwitchesResponse) GetFreezeEgress() bool {
@@ -259,7 +977,52 @@ var File_firebreak_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_firebreak_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1efirebreak/admin/v1/admin.proto\x12\x12firebreak.admin.v1\"\r\n" +
+	"\x1efirebreak/admin/v1/admin.proto\x12\x12firebreak.admin.v1\"\xb2\x02\n" +
+	"\x0eWithheldRecord\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x14\n" +
+	"\x05table\x18\x02 \x01(\tR\x05table\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x12\x12\n" +
+	"\x04boot\x18\x05 \x01(\x04R\x04boot\x12\x12\n" +
+	"\x04bits\x18\x06 \x01(\x04R\x04bits\x12\x18\n" +
+	"\aversion\x18\a \x01(\x04R\aversion\x12\x12\n" +
+	"\x04hash\x18\b \x01(\tR\x04hash\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x12\x16\n" +
+	"\x06detail\x18\n" +
+	" \x01(\tR\x06detail\x12\"\n" +
+	"\rsince_unix_ms\x18\v \x01(\x03R\vsinceUnixMs\x12\x12\n" +
+	"\x04stub\x18\f \x01(\bR\x04stub\x12\x12\n" +
+	"\x04size\x18\r \x01(\x04R\x04size\"\x15\n" +
+	"\x13ListWithheldRequest\"T\n" +
+	"\x14ListWithheldResponse\x12<\n" +
+	"\arecords\x18\x01 \x03(\v2\".firebreak.admin.v1.WithheldRecordR\arecords\")\n" +
+	"\x13ShowWithheldRequest\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\tR\x04hash\"\xa4\x01\n" +
+	"\x14ShowWithheldResponse\x12:\n" +
+	"\x06record\x18\x01 \x01(\v2\".firebreak.admin.v1.WithheldRecordR\x06record\x12\x18\n" +
+	"\adeleted\x18\x02 \x01(\bR\adeleted\x126\n" +
+	"\x05cells\x18\x03 \x03(\v2 .firebreak.admin.v1.WithheldCellR\x05cells\"<\n" +
+	"\fWithheldCell\x12\x16\n" +
+	"\x06column\x18\x01 \x01(\tR\x06column\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\",\n" +
+	"\x16ReleaseWithheldRequest\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\tR\x04hash\"\x19\n" +
+	"\x17ReleaseWithheldResponse\",\n" +
+	"\x16DiscardWithheldRequest\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\tR\x04hash\"\x19\n" +
+	"\x17DiscardWithheldResponse\"\x0f\n" +
+	"\rVerifyRequest\"\xb6\x01\n" +
+	"\x0eVerifyResponse\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x12\n" +
+	"\x04rows\x18\x02 \x01(\x04R\x04rows\x12\x1a\n" +
+	"\bwithheld\x18\x03 \x01(\x04R\bwithheld\x12\x18\n" +
+	"\awriters\x18\x04 \x01(\x04R\awriters\x122\n" +
+	"\x06damage\x18\x05 \x03(\v2\x1a.firebreak.admin.v1.DamageR\x06damage\x12\x12\n" +
+	"\x04more\x18\x06 \x01(\x04R\x04more\"D\n" +
+	"\x06Damage\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
+	"\x04what\x18\x03 \x01(\tR\x04what\"\r\n" +
 	"\vInfoRequest\"\xba\x01\n" +
 	"\fInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
@@ -274,10 +1037,15 @@ const file_firebreak_admin_v1_admin_proto_rawDesc = "" +
 	"\rfreeze_egress\x18\x01 \x01(\bR\ffreezeEgress\x12\x1b\n" +
 	"\tdeny_node\x18\x02 \x03(\tR\bdenyNode\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error2\xb0\x01\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error2\xa3\x05\n" +
 	"\fAdminService\x12I\n" +
 	"\x04Info\x12\x1f.firebreak.admin.v1.InfoRequest\x1a .firebreak.admin.v1.InfoResponse\x12U\n" +
-	"\bSwitches\x12#.firebreak.admin.v1.SwitchesRequest\x1a$.firebreak.admin.v1.SwitchesResponseB\xd3\x01\n" +
+	"\bSwitches\x12#.firebreak.admin.v1.SwitchesRequest\x1a$.firebreak.admin.v1.SwitchesResponse\x12c\n" +
+	"\fListWithheld\x12'.firebreak.admin.v1.ListWithheldRequest\x1a(.firebreak.admin.v1.ListWithheldResponse0\x01\x12a\n" +
+	"\fShowWithheld\x12'.firebreak.admin.v1.ShowWithheldRequest\x1a(.firebreak.admin.v1.ShowWithheldResponse\x12j\n" +
+	"\x0fReleaseWithheld\x12*.firebreak.admin.v1.ReleaseWithheldRequest\x1a+.firebreak.admin.v1.ReleaseWithheldResponse\x12j\n" +
+	"\x0fDiscardWithheld\x12*.firebreak.admin.v1.DiscardWithheldRequest\x1a+.firebreak.admin.v1.DiscardWithheldResponse\x12Q\n" +
+	"\x06Verify\x12!.firebreak.admin.v1.VerifyRequest\x1a\".firebreak.admin.v1.VerifyResponse0\x01B\xd3\x01\n" +
 	"\x16com.firebreak.admin.v1B\n" +
 	"AdminProtoP\x01ZCgithub.com/firebreak-dev/firebreak/proto/firebreak/admin/v1;adminv1\xa2\x02\x03FAX\xaa\x02\x12Firebreak.Admin.V1\xca\x02\x12Firebreak\\Admin\\V1\xe2\x02\x1eFirebreak\\Admin\\V1\\GPBMetadata\xea\x02\x14Firebreak::Admin::V1b\x06proto3"
 
@@ -293,23 +1061,50 @@ func file_firebreak_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_firebreak_admin_v1_admin_proto_rawDescData
 }
 
-var file_firebreak_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_firebreak_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_firebreak_admin_v1_admin_proto_goTypes = []any{
-	(*InfoRequest)(nil),      // 0: firebreak.admin.v1.InfoRequest
-	(*InfoResponse)(nil),     // 1: firebreak.admin.v1.InfoResponse
-	(*SwitchesRequest)(nil),  // 2: firebreak.admin.v1.SwitchesRequest
-	(*SwitchesResponse)(nil), // 3: firebreak.admin.v1.SwitchesResponse
+	(*WithheldRecord)(nil),          // 0: firebreak.admin.v1.WithheldRecord
+	(*ListWithheldRequest)(nil),     // 1: firebreak.admin.v1.ListWithheldRequest
+	(*ListWithheldResponse)(nil),    // 2: firebreak.admin.v1.ListWithheldResponse
+	(*ShowWithheldRequest)(nil),     // 3: firebreak.admin.v1.ShowWithheldRequest
+	(*ShowWithheldResponse)(nil),    // 4: firebreak.admin.v1.ShowWithheldResponse
+	(*WithheldCell)(nil),            // 5: firebreak.admin.v1.WithheldCell
+	(*ReleaseWithheldRequest)(nil),  // 6: firebreak.admin.v1.ReleaseWithheldRequest
+	(*ReleaseWithheldResponse)(nil), // 7: firebreak.admin.v1.ReleaseWithheldResponse
+	(*DiscardWithheldRequest)(nil),  // 8: firebreak.admin.v1.DiscardWithheldRequest
+	(*DiscardWithheldResponse)(nil), // 9: firebreak.admin.v1.DiscardWithheldResponse
+	(*VerifyRequest)(nil),           // 10: firebreak.admin.v1.VerifyRequest
+	(*VerifyResponse)(nil),          // 11: firebreak.admin.v1.VerifyResponse
+	(*Damage)(nil),                  // 12: firebreak.admin.v1.Damage
+	(*InfoRequest)(nil),             // 13: firebreak.admin.v1.InfoRequest
+	(*InfoResponse)(nil),            // 14: firebreak.admin.v1.InfoResponse
+	(*SwitchesRequest)(nil),         // 15: firebreak.admin.v1.SwitchesRequest
+	(*SwitchesResponse)(nil),        // 16: firebreak.admin.v1.SwitchesResponse
 }
 var file_firebreak_admin_v1_admin_proto_depIdxs = []int32{
-	0, // 0: firebreak.admin.v1.AdminService.Info:input_type -> firebreak.admin.v1.InfoRequest
-	2, // 1: firebreak.admin.v1.AdminService.Switches:input_type -> firebreak.admin.v1.SwitchesRequest
-	1, // 2: firebreak.admin.v1.AdminService.Info:output_type -> firebreak.admin.v1.InfoResponse
-	3, // 3: firebreak.admin.v1.AdminService.Switches:output_type -> firebreak.admin.v1.SwitchesResponse
-	2, // [2:4] is the sub-list for method output_type
-	0, // [0:2] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	0,  // 0: firebreak.admin.v1.ListWithheldResponse.records:type_name -> firebreak.admin.v1.WithheldRecord
+	0,  // 1: firebreak.admin.v1.ShowWithheldResponse.record:type_name -> firebreak.admin.v1.WithheldRecord
+	5,  // 2: firebreak.admin.v1.ShowWithheldResponse.cells:type_name -> firebreak.admin.v1.WithheldCell
+	12, // 3: firebreak.admin.v1.VerifyResponse.damage:type_name -> firebreak.admin.v1.Damage
+	13, // 4: firebreak.admin.v1.AdminService.Info:input_type -> firebreak.admin.v1.InfoRequest
+	15, // 5: firebreak.admin.v1.AdminService.Switches:input_type -> firebreak.admin.v1.SwitchesRequest
+	1,  // 6: firebreak.admin.v1.AdminService.ListWithheld:input_type -> firebreak.admin.v1.ListWithheldRequest
+	3,  // 7: firebreak.admin.v1.AdminService.ShowWithheld:input_type -> firebreak.admin.v1.ShowWithheldRequest
+	6,  // 8: firebreak.admin.v1.AdminService.ReleaseWithheld:input_type -> firebreak.admin.v1.ReleaseWithheldRequest
+	8,  // 9: firebreak.admin.v1.AdminService.DiscardWithheld:input_type -> firebreak.admin.v1.DiscardWithheldRequest
+	10, // 10: firebreak.admin.v1.AdminService.Verify:input_type -> firebreak.admin.v1.VerifyRequest
+	14, // 11: firebreak.admin.v1.AdminService.Info:output_type -> firebreak.admin.v1.InfoResponse
+	16, // 12: firebreak.admin.v1.AdminService.Switches:output_type -> firebreak.admin.v1.SwitchesResponse
+	2,  // 13: firebreak.admin.v1.AdminService.ListWithheld:output_type -> firebreak.admin.v1.ListWithheldResponse
+	4,  // 14: firebreak.admin.v1.AdminService.ShowWithheld:output_type -> firebreak.admin.v1.ShowWithheldResponse
+	7,  // 15: firebreak.admin.v1.AdminService.ReleaseWithheld:output_type -> firebreak.admin.v1.ReleaseWithheldResponse
+	9,  // 16: firebreak.admin.v1.AdminService.DiscardWithheld:output_type -> firebreak.admin.v1.DiscardWithheldResponse
+	11, // 17: firebreak.admin.v1.AdminService.Verify:output_type -> firebreak.admin.v1.VerifyResponse
+	11, // [11:18] is the sub-list for method output_type
+	4,  // [4:11] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_firebreak_admin_v1_admin_proto_init() }
@@ -323,7 +1118,7 @@ func file_firebreak_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_firebreak_admin_v1_admin_proto_rawDesc), len(file_firebreak_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,8 +21,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AdminService_Info_FullMethodName     = "/firebreak.admin.v1.AdminService/Info"
-	AdminService_Switches_FullMethodName = "/firebreak.admin.v1.AdminService/Switches"
+	AdminService_Info_FullMethodName            = "/firebreak.admin.v1.AdminService/Info"
+	AdminService_Switches_FullMethodName        = "/firebreak.admin.v1.AdminService/Switches"
+	AdminService_ListWithheld_FullMethodName    = "/firebreak.admin.v1.AdminService/ListWithheld"
+	AdminService_ShowWithheld_FullMethodName    = "/firebreak.admin.v1.AdminService/ShowWithheld"
+	AdminService_ReleaseWithheld_FullMethodName = "/firebreak.admin.v1.AdminService/ReleaseWithheld"
+	AdminService_DiscardWithheld_FullMethodName = "/firebreak.admin.v1.AdminService/DiscardWithheld"
+	AdminService_Verify_FullMethodName          = "/firebreak.admin.v1.AdminService/Verify"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -33,6 +38,16 @@ type AdminServiceClient interface {
 	Info(ctx context.Context, in *InfoRequest, opts ...grpc.CallOption) (*InfoResponse, error)
 	// Switches returns what the control file holds now.
 	Switches(ctx context.Context, in *SwitchesRequest, opts ...grpc.CallOption) (*SwitchesResponse, error)
+	// ListWithheld lists what this node has received and does not show.
+	ListWithheld(ctx context.Context, in *ListWithheldRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListWithheldResponse], error)
+	// ShowWithheld returns one such record, whole as far as it is kept.
+	ShowWithheld(ctx context.Context, in *ShowWithheldRequest, opts ...grpc.CallOption) (*ShowWithheldResponse, error)
+	// ReleaseWithheld judges one anew, and shows it if nothing speaks against it.
+	ReleaseWithheld(ctx context.Context, in *ReleaseWithheldRequest, opts ...grpc.CallOption) (*ReleaseWithheldResponse, error)
+	// DiscardWithheld drops the bytes of one and keeps a stub of it.
+	DiscardWithheld(ctx context.Context, in *DiscardWithheldRequest, opts ...grpc.CallOption) (*DiscardWithheldResponse, error)
+	// Verify reads every row back and compares it with what was received.
+	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyResponse], error)
 }
 
 type adminServiceClient struct {
@@ -63,6 +78,74 @@ func (c *adminServiceClient) Switches(ctx context.Context, in *SwitchesRequest, 
 	return out, nil
 }
 
+func (c *adminServiceClient) ListWithheld(ctx context.Context, in *ListWithheldRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListWithheldResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[0], AdminService_ListWithheld_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListWithheldRequest, ListWithheldResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ListWithheldClient = grpc.ServerStreamingClient[ListWithheldResponse]
+
+func (c *adminServiceClient) ShowWithheld(ctx context.Context, in *ShowWithheldRequest, opts ...grpc.CallOption) (*ShowWithheldResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ShowWithheldResponse)
+	err := c.cc.Invoke(ctx, AdminService_ShowWithheld_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ReleaseWithheld(ctx context.Context, in *ReleaseWithheldRequest, opts ...grpc.CallOption) (*ReleaseWithheldResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseWithheldResponse)
+	err := c.cc.Invoke(ctx, AdminService_ReleaseWithheld_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) DiscardWithheld(ctx context.Context, in *DiscardWithheldRequest, opts ...grpc.CallOption) (*DiscardWithheldResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiscardWithheldResponse)
+	err := c.cc.Invoke(ctx, AdminService_DiscardWithheld_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[1], AdminService_Verify_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[VerifyRequest, VerifyResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_VerifyClient = grpc.ServerStreamingClient[VerifyResponse]
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -71,6 +154,16 @@ type AdminServiceServer interface {
 	Info(context.Context, *InfoRequest) (*InfoResponse, error)
 	// Switches returns what the control file holds now.
 	Switches(context.Context, *SwitchesRequest) (*SwitchesResponse, error)
+	// ListWithheld lists what this node has received and does not show.
+	ListWithheld(*ListWithheldRequest, grpc.ServerStreamingServer[ListWithheldResponse]) error
+	// ShowWithheld returns one such record, whole as far as it is kept.
+	ShowWithheld(context.Context, *ShowWithheldRequest) (*ShowWithheldResponse, error)
+	// ReleaseWithheld judges one anew, and shows it if nothing speaks against it.
+	ReleaseWithheld(context.Context, *ReleaseWithheldRequest) (*ReleaseWithheldResponse, error)
+	// DiscardWithheld drops the bytes of one and keeps a stub of it.
+	DiscardWithheld(context.Context, *DiscardWithheldRequest) (*DiscardWithheldResponse, error)
+	// Verify reads every row back and compares it with what was received.
+	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyResponse]) error
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -86,6 +179,21 @@ func (UnimplementedAdminServiceServer) Info(context.Context, *InfoRequest) (*Inf
 }
 func (UnimplementedAdminServiceServer) Switches(context.Context, *SwitchesRequest) (*SwitchesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Switches not implemented")
+}
+func (UnimplementedAdminServiceServer) ListWithheld(*ListWithheldRequest, grpc.ServerStreamingServer[ListWithheldResponse]) error {
+	return status.Error(codes.Unimplemented, "method ListWithheld not implemented")
+}
+func (UnimplementedAdminServiceServer) ShowWithheld(context.Context, *ShowWithheldRequest) (*ShowWithheldResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ShowWithheld not implemented")
+}
+func (UnimplementedAdminServiceServer) ReleaseWithheld(context.Context, *ReleaseWithheldRequest) (*ReleaseWithheldResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReleaseWithheld not implemented")
+}
+func (UnimplementedAdminServiceServer) DiscardWithheld(context.Context, *DiscardWithheldRequest) (*DiscardWithheldResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DiscardWithheld not implemented")
+}
+func (UnimplementedAdminServiceServer) Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyResponse]) error {
+	return status.Error(codes.Unimplemented, "method Verify not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -144,6 +252,82 @@ func _AdminService_Switches_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_ListWithheld_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListWithheldRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).ListWithheld(m, &grpc.GenericServerStream[ListWithheldRequest, ListWithheldResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ListWithheldServer = grpc.ServerStreamingServer[ListWithheldResponse]
+
+func _AdminService_ShowWithheld_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ShowWithheldRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ShowWithheld(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ShowWithheld_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ShowWithheld(ctx, req.(*ShowWithheldRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ReleaseWithheld_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseWithheldRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ReleaseWithheld(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ReleaseWithheld_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ReleaseWithheld(ctx, req.(*ReleaseWithheldRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_DiscardWithheld_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiscardWithheldRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).DiscardWithheld(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_DiscardWithheld_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).DiscardWithheld(ctx, req.(*DiscardWithheldRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_Verify_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(VerifyRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).Verify(m, &grpc.GenericServerStream[VerifyRequest, VerifyResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_VerifyServer = grpc.ServerStreamingServer[VerifyResponse]
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -159,7 +343,30 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Switches",
 			Handler:    _AdminService_Switches_Handler,
 		},
+		{
+			MethodName: "ShowWithheld",
+			Handler:    _AdminService_ShowWithheld_Handler,
+		},
+		{
+			MethodName: "ReleaseWithheld",
+			Handler:    _AdminService_ReleaseWithheld_Handler,
+		},
+		{
+			MethodName: "DiscardWithheld",
+			Handler:    _AdminService_DiscardWithheld_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ListWithheld",
+			Handler:       _AdminService_ListWithheld_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Verify",
+			Handler:       _AdminService_Verify_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "firebreak/admin/v1/admin.proto",
 }
