@@ -173,38 +173,6 @@ func addColumn(c *conn, t *table, def string) error {
 	return c.script(fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s", schema.Quote(t.Name), def))
 }
 
-// createIndexes makes the indexes of t that are missing or have another
-// statement. Those that t does not name are left alone.
-func createIndexes(c *conn, t *table) error {
-	have := map[string]string{}
-	err := c.rows(context.Background(), `SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL`, nil, func(r []record.Value) error {
-		have[schema.Lower(r[0].Data)] = r[1].Data
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, x := range t.Indexes {
-		sql := x.SQL(t.Name)
-		if have[x.Name] == sql {
-			continue
-		}
-		if err := c.script("DROP INDEX IF EXISTS " + schema.Quote(x.Name) + "; " + sql); err != nil {
-			return fmt.Errorf("index %s: %w", x.Name, err)
-		}
-	}
-	// REPLACE is half the work of UPDATE, but it sets every index, and would
-	// drop rows for a unique one that somebody else has made.
-	other, err := c.row(`SELECT count(*) FROM pragma_index_list(?) WHERE origin <> 'pk'`, t.Name)
-	if err != nil {
-		return err
-	}
-	if other[0].Int > 0 {
-		t.replace = ""
-	}
-	return nil
-}
-
 // createViews drops every view and makes those of now.
 func createViews(c *conn, views []string) error {
 	var old []string

@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"slices"
 
@@ -67,4 +69,51 @@ func (t *table) coldValues(row store.Row) []record.Value {
 		out[i] = row[at]
 	}
 	return out
+}
+
+// createIndexes makes the indexes of t that are missing or have another
+// statement, and drops those that a schema had and t has not. What another
+// program has made is left alone.
+func createIndexes(c *conn, t *table) error {
+	type made struct {
+		table, sql string
+		ours       bool
+	}
+	have := map[string]made{}
+	err := c.rows(context.Background(), `SELECT name, lower(tbl_name), sql, name IN (SELECT name FROM _fb_local_indexes) FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL`, nil, func(r []record.Value) error {
+		have[schema.Lower(r[0].Data)] = made{r[1].Data, r[2].Data, r[3].Int != 0}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, x := range t.Indexes {
+		was, there := have[x.Name]
+		if there && was.table != t.Name {
+			return fmt.Errorf("index %s: an index of table %s has the name", x.Name, was.table)
+		}
+		if sql := x.SQL(t.Name); was.sql != sql {
+			if err := c.script("DROP INDEX IF EXISTS " + schema.Quote(x.Name) + "; " + sql); err != nil {
+				return fmt.Errorf("index %s: %w", x.Name, err)
+			}
+		}
+		if err := c.exec(`INSERT OR REPLACE INTO _fb_local_indexes VALUES (?)`, cmp.Or(x.Spelled, x.Name)); err != nil {
+			return err
+		}
+		delete(have, x.Name)
+	}
+	for name, was := range have {
+		if was.table == t.Name && was.ours {
+			if err := c.script("DROP INDEX " + schema.Quote(name)); err != nil {
+				return fmt.Errorf("index %s: %w", name, err)
+			}
+		}
+	}
+	// REPLACE is half the work of UPDATE, but it sets every index, and would
+	// drop rows for a unique one that somebody else has made.
+	other, err := c.row(`SELECT count(*) FROM pragma_index_list(?) WHERE origin <> 'pk'`, t.Name)
+	if err == nil && other[0].Int > 0 {
+		t.replace = ""
+	}
+	return err
 }

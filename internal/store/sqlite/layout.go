@@ -44,6 +44,8 @@ var engineTables = []string{
 		PRIMARY KEY (node, boot, bits, low)) STRICT, WITHOUT ROWID`,
 	`CREATE TABLE IF NOT EXISTS _fb_local_crashes (
 		hash BLOB PRIMARY KEY, crashes INTEGER NOT NULL, tried INTEGER NOT NULL, program TEXT NOT NULL) STRICT, WITHOUT ROWID`,
+	// The indexes beside the key that a schema has asked for.
+	`CREATE TABLE IF NOT EXISTS _fb_local_indexes (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID`,
 	// The entries of one transaction; sequence is that of the last.
 	`CREATE TABLE IF NOT EXISTS _fb_local_feed (sequence INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT`,
 }

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os/exec"
@@ -248,5 +249,51 @@ CREATE INDEX t_c ON t (c) WHERE b > 1`)
 				t.Errorf("%s: %s (-scan +index):\n%s", sql, q, diff)
 			}
 		}
+	}
+}
+
+// An index that is in the schema no more is dropped, and no other.
+func TestIndexesThatNoSchemaHasAreDropped(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "node.db")
+	const table = "CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, a, b);\n"
+	const list = "SELECT name, rootpage FROM sqlite_schema WHERE type = 'index' AND tbl_name = 't' AND name NOT LIKE 'sqlite%' ORDER BY name"
+	open := func(sql string) (names []string, pages map[string]int64) {
+		t.Helper()
+		db, err := sqlite.Open(t.Context(), config(t, path, sqlite.Config{Tables: parse(t, table+sql)}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustExec(t, db, "INSERT OR REPLACE INTO t VALUES ('x', 1, 2)")
+		pages = map[string]int64{}
+		for _, r := range query(t, db, list) {
+			names = append(names, r[0].Data)
+			pages[r[0].Data] = r[1].Int
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return names, pages
+	}
+	names, first := open("CREATE INDEX T_a ON t (a); CREATE INDEX t_b ON t (b) WHERE a > 0")
+	same(t, "indexes", []string{"T_a", "t_b"}, names)
+	p, err := plain.Open(path, plain.Config{})
+	if err == nil {
+		err = errors.Join(p.Script("CREATE INDEX theirs ON t (b, a)"), p.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, again := open("CREATE INDEX T_a ON t (a); DROP INDEX IF EXISTS t_b")
+	same(t, "indexes", []string{"T_a", "theirs"}, names)
+	if again["T_a"] != first["T_a"] {
+		t.Error("the index that stayed was made anew")
+	}
+	names, _ = open("CREATE INDEX T_a ON t (a DESC)")
+	same(t, "indexes", []string{"T_a", "theirs"}, names)
+	names, _ = open("")
+	same(t, "indexes", []string{"theirs"}, names)
+	taken := parse(t, table+"CREATE TABLE u (id TEXT NOT NULL PRIMARY KEY); CREATE INDEX theirs ON u (id)")
+	if _, err := sqlite.Open(t.Context(), config(t, path, sqlite.Config{Tables: taken})); err == nil || !strings.Contains(err.Error(), "index theirs: an index of table t has the name") {
+		t.Errorf("an index name that is taken: %v", err)
 	}
 }
