@@ -158,6 +158,7 @@ func (n *Node) newLedger(laneName string, db store.Store, via runner.Sender) (*l
 	loop := n.watchdog.Loop("replica "+laneName, laneBound)
 	r, err := runner.New(runner.Config{
 		Node: record.Node(n.cfg.Node), Lane: laneName, Store: db, Mesh: via,
+		Close: true, Alone: len(n.cfg.Seeds) == 0,
 		Fit: func() bool { return n.serves() == nil }, Freeze: n.control.FreezeEgress, Seed: n.start.UnixNano(),
 		Logger: n.cfg.Logger, Metrics: n.cfg.Registry, Progress: loop.Mark,
 	})

@@ -44,6 +44,7 @@ func (n *Node) assemble() (err error) {
 	w := n.db.Writer()
 	n.runner, err = runner.New(runner.Config{
 		Node: w.Node, Store: n.db, Mesh: n.mesh,
+		Close: true, Alone: len(cfg.Seeds) == 0, Confirmed: n.doubt.none,
 		Fit: n.fit.sinceStart, OnOwnTail: n.doubt.raise, Freeze: n.control.FreezeEgress,
 		Seed: seed(n), Logger: n.log, Metrics: cfg.Registry, Progress: n.dog.Loop("replica", wedged).Mark,
 	})

@@ -136,6 +136,9 @@ func (d *doubt) show() []byte {
 	return b
 }
 
+// none reports whether no row is in doubt, nor about to be.
+func (d *doubt) none() bool { return len(d.raised) == 0 && d.count() == 0 }
+
 // count is how many rows wait for the daemon.
 func (d *doubt) count() int {
 	d.mu.Lock()

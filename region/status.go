@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/mesh"
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -104,8 +105,33 @@ func (n *Node) alarms(stats sqlite.Stats) []string {
 	if c := n.control.State(); c.Error != "" {
 		out = append(out, "the control file was not taken: "+c.Error)
 	}
+	if down := n.holdUpClosing(); len(down) > 0 {
+		out = append(out, fmt.Sprintf("deletes are not collected everywhere: closing the earlier starts of this node waits for %s, which do not answer: start them, or evict those that will not come back (worker evict)", strings.Join(down, ", ")))
+	}
 	if n.reporter != nil {
 		out = append(out, n.reporter.Alarms()...)
 	}
 	return out
+}
+
+// closingPatience is how long a node may wait for others before it says so.
+const closingPatience = 5 * time.Minute
+
+// holdUpClosing lists the nodes that are down and that this one's closing
+// waits for.
+func (n *Node) holdUpClosing() []string {
+	if time.Since(n.started) < closingPatience {
+		return nil
+	}
+	alive := map[record.Node]bool{}
+	for _, p := range n.mesh.Peers() {
+		alive[p.Node] = p.State == mesh.Alive
+	}
+	var down []string
+	for _, w := range n.runner.Stats().Closing.Waiting {
+		if !alive[w] {
+			down = append(down, string(w))
+		}
+	}
+	return down
 }

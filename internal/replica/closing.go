@@ -195,24 +195,29 @@ func (c *Core) gotSurveyed(p *peer, r *reader) {
 
 func (c *Core) restamped(e Restamped) {
 	cl := &c.closing
+	if !cl.out || cl.stage != stamping {
+		return // asked by an earlier writer
+	}
 	cl.out = false
-	if !e.Failed && e.Left == 0 && cl.stage == stamping {
+	switch {
+	case e.Unsupported:
+		cl.stage, cl.surveys = closedAll, nil
+	case !e.Failed && e.Left == 0:
 		cl.stage, cl.due = finishing, c.now
 	}
 }
 
 func (c *Core) closedEarlier(e ClosedEarlier) {
 	cl := &c.closing
-	if !cl.out {
-		return // of an earlier writer
+	if !cl.out || cl.stage != finishing {
+		return // asked by an earlier writer
 	}
 	cl.out = false
-	switch {
-	case e.Unsupported, !e.Failed:
-		cl.stage, cl.surveys = closedAll, nil
-	default:
+	if e.Failed {
 		cl.stage = surveying
+		return
 	}
+	cl.stage, cl.surveys = closedAll, nil
 }
 
 func (c *Core) closingStats() ClosingStats {

@@ -64,14 +64,14 @@ type (
 	TookPage struct{ Failed bool }
 
 	// Restamped answers a Restamp: so many rows are left.
+	// A store that cannot close says so, and is not asked again.
 	Restamped struct {
-		Left   int
-		Failed bool
+		Left                int
+		Failed, Unsupported bool
 	}
 
-	// ClosedEarlier answers a Close. A store that cannot close says so: it is
-	// not asked again.
-	ClosedEarlier struct{ Failed, Unsupported bool }
+	// ClosedEarlier answers a Close.
+	ClosedEarlier struct{ Failed bool }
 
 	// Members names those whom the mesh knows, connected or not.
 	Members struct{ Nodes []record.Node }

@@ -150,6 +150,9 @@ func (c *Core) gotAnswer(p *peer, r *reader) {
 	if final {
 		again := s.taken
 		s.phase, s.asked = blocked, nil
+		if c.listing == p {
+			c.listing = nil
+		}
 		if !again {
 			*s = session{} // it has nothing more for me; the next exchange tells
 		}

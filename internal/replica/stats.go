@@ -20,6 +20,7 @@ type Stats struct {
 	Timeouts     uint64
 	Damaged      uint64
 	Listings     uint64 // taken
+	Repaired     uint64 // of them, those that ended damage or met a late write
 
 	Closing ClosingStats
 

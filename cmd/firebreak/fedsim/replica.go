@@ -32,14 +32,15 @@ type replica struct {
 	trace   sim.Trace      // of all its starts
 
 	// Of this start; the last one's while it is down.
-	store  *memory.Store
-	core   *core.Core
-	feed   store.Feed
-	began  []record.Writer
-	server *sim.Server
-	wakeAt time.Duration
-	known  record.Writer // last announced
-	seen   seen
+	store   *memory.Store
+	answers *runner.Answers
+	core    *core.Core
+	feed    store.Feed
+	began   []record.Writer
+	server  *sim.Server
+	wakeAt  time.Duration
+	known   record.Writer // last announced
+	seen    seen
 }
 
 // How long a disk takes.
@@ -94,6 +95,7 @@ func (r *replica) open() {
 		panic(err)
 	}
 	r.store, r.server, r.wakeAt = st, sim.NewServer(w), 0
+	r.answers = runner.NewAnswers(st.Snapshot)
 	r.known, r.began = st.Writer(), []record.Writer{st.Writer()}
 	r.fed().happen(happened{replica: r, start: st.Writer(), states: all.States})
 	r.core = core.New(core.Config{Seed: bits.Uint64(), Queue: queueCap, Share: queueCap / 4, Want: queueCap / 4}, st.Writer(), nil, w.Now(), r.proc.wall())
@@ -152,6 +154,13 @@ func (r *replica) pump() {
 	}
 	for _, s := range out.Serves {
 		r.server.Do(r.proc.life, serveTime, func() { r.serve(s) })
+	}
+	if out.Take != nil {
+		r.server.Do(r.proc.life, applyBase, func() {
+			err := r.store.TakeListing(context.Background(), runner.ListingPage(*out.Take))
+			r.follow()
+			r.step(core.TookPage{Failed: err != nil})
+		})
 	}
 	if out.Renew > 0 {
 		r.server.Do(r.proc.life, applyBase, func() { r.renew(out.Renew) })
@@ -229,11 +238,7 @@ func (r *replica) apply(batch []record.Delivery) {
 }
 
 func (r *replica) serve(s core.Serve) {
-	snap, err := r.store.Snapshot(context.Background())
-	if err != nil {
-		panic(err)
-	}
-	frames, err := runner.Frames(snap, s)
+	frames, err := r.answers.Serve(context.Background(), s, r.proc.wall())
 	if err != nil {
 		r.fed().fail(fmt.Errorf("%s serves %s: %w", r.id(), s.To, err))
 	}

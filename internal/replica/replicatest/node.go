@@ -40,6 +40,7 @@ type Node struct {
 	life   int             // counts starts and ends
 	began  []record.Writer // of this start, or the last one
 	feed   store.Feed
+	answer *runner.Answers
 	wakeAt time.Duration
 }
 
@@ -87,11 +88,14 @@ func (n *Node) Start() {
 		panic(err)
 	}
 	ws, _ := snap.Writers()
-	n.Core = replica.New(replica.Config{Seed: w.random.Uint64()}, n.Store.Writer(), runner.States(ws), w.now, n.wall())
+	ns, _ := snap.Nodes()
+	n.answer = runner.NewAnswers(n.Store.Snapshot)
+	n.Core = replica.New(replica.Config{Seed: w.random.Uint64(), Close: w.cfg.Close, Boots: runner.Boots(ns)}, n.Store.Writer(), runner.States(ws), w.now, n.wall())
 	if n.feed, err = n.Store.Feed(snap.Position()); err != nil {
 		panic(err)
 	}
 	w.log('s', n, n, nil)
+	n.Core.Step(w.now, replica.Members{Nodes: w.names()})
 	for _, o := range w.nodes {
 		if o != n && o.Up() {
 			n.step(replica.Connected{Peer: o.Name})
@@ -156,6 +160,12 @@ func (n *Node) pump() {
 		for _, s := range r.Serves {
 			n.world.at(n.world.now+serveTime, n, func() { n.serve(s) })
 		}
+		if r.Take != nil {
+			n.world.at(n.world.now+applyTime, n, func() { n.take(*r.Take) })
+		}
+		if r.Restamp || !r.Close.IsZero() {
+			n.world.at(n.world.now+applyTime, n, func() { n.closing(r.Close) })
+		}
 		n.Reports = append(n.Reports, r.Reports...)
 		if r.Renew == 0 {
 			break
@@ -188,15 +198,40 @@ func (n *Node) apply(batch []record.Delivery) {
 }
 
 func (n *Node) serve(s replica.Serve) {
-	snap, err := n.Store.Snapshot(context.Background())
-	if err != nil {
-		panic(err)
-	}
-	frames, err := runner.Frames(snap, s)
+	frames, err := n.answer.Serve(context.Background(), s, n.wall())
 	if err != nil {
 		panic(err)
 	}
 	n.step(replica.Served{To: s.To, ID: s.ID, Frames: frames})
+}
+
+func (n *Node) take(p replica.TakePage) {
+	err := n.Store.TakeListing(context.Background(), runner.ListingPage(p))
+	n.step(replica.TookPage{Failed: err != nil})
+}
+
+// closing does one step of the node's closing.
+func (n *Node) closing(w record.Writer) {
+	if w.IsZero() {
+		left, err := n.Store.Restamp(context.Background(), 2)
+		n.step(replica.Restamped{Left: left, Failed: err != nil})
+		return
+	}
+	c, err := n.Store.CloseEarlier(context.Background(), w)
+	if err == nil && c.Point.Version > 0 {
+		n.world.Closings++
+	}
+	n.step(replica.ClosedEarlier{Failed: err != nil})
+}
+
+// Collect drops tombstones that are older than the default ages.
+func (n *Node) Collect() store.Collected {
+	c, err := n.Store.Collect(context.Background(), store.Ages{Owned: store.OwnedAge, Shared: store.SharedAge}, 100)
+	if err != nil {
+		panic(err)
+	}
+	n.pump()
+	return c
 }
 
 // wake has the core's next Tick happen.

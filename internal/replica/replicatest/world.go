@@ -22,6 +22,7 @@ type Config struct {
 	Loss      float64       // of frames
 	Duplicate float64       // of frames
 	Delay     time.Duration // of a frame: from half of it to one and a half, each on its own, so frames overtake
+	Close     bool          // nodes close their earlier writers
 	Continue  bool          // break the rule: a clean stop's writer goes on
 }
 
@@ -38,6 +39,7 @@ type World struct {
 
 	Frames, Bytes int // sent, by class: see Pushes
 	Pushes        int
+	Closings      int
 }
 
 // epoch is the wall time at which every world begins.
@@ -65,6 +67,14 @@ func (w *World) Add(name record.Node) *Node {
 	n := newNode(w, name)
 	w.nodes = append(w.nodes, n)
 	return n
+}
+
+func (w *World) names() []record.Node {
+	out := make([]record.Node, len(w.nodes))
+	for i, n := range w.nodes {
+		out[i] = n.Name
+	}
+	return out
 }
 
 // Cut stops frames from one node to another, silently; Join lets them pass.

@@ -1,29 +1,157 @@
 package runner
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/replica"
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
-// Frames returns the frames that answer s from a snapshot, newest versions
-// first, up to its limit.
-func Frames(snap store.Snapshot, s replica.Serve) ([][]byte, error) {
+// Answers answers what peers want from snapshots of a store. A listing is read
+// from one snapshot, which stays open between its pages. Not safe for
+// concurrent use.
+type Answers struct {
+	open    func(context.Context) (store.Snapshot, error)
+	listers map[record.Node]*openListing
+}
+
+// openListing is a listing between two pages.
+type openListing struct {
+	id     uint64
+	page   int // the next one
+	used   time.Time
+	snap   store.Snapshot
+	lister *Lister
+}
+
+const (
+	maxListings = 4                // open at one time; the one used longest ago gives way
+	listingIdle = 15 * time.Second // after it a listing ends
+)
+
+// NewAnswers answers from snapshots that open opens.
+func NewAnswers(open func(context.Context) (store.Snapshot, error)) *Answers {
+	return &Answers{open: open, listers: map[record.Node]*openListing{}}
+}
+
+// Serve returns the frames that answer s, in order. It always returns some.
+func (a *Answers) Serve(ctx context.Context, s replica.Serve, now time.Time) (frames [][]byte, err error) {
+	defer func() {
+		if frames == nil {
+			frames = replica.NewAnswer(s).Frames() // nothing is to be had
+		}
+	}()
+	if s.Page > 0 {
+		return a.next(s, now)
+	}
+	a.end(s.To)
+	snap, err := a.open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open snapshot: %w", err)
+	}
+	keep := false
+	defer func() {
+		if !keep {
+			_ = snap.Close()
+		}
+	}()
 	ws, err := snap.Writers()
 	if err != nil {
 		return nil, fmt.Errorf("read received sets: %w", err)
 	}
-	heads := make(map[record.Writer]record.Version, len(ws))
-	for _, w := range ws {
-		heads[w.Writer] = w.Received.Head
+	mode, plan := planOf(ws, s)
+	if len(plan.Ranges) > 0 || len(plan.Scopes) == 0 {
+		return ranges(snap, s, plan.Ranges)
 	}
+	l, err := NewLister(snap, mode, plan)
+	if err != nil {
+		return nil, err
+	}
+	a.expire(now, maxListings-1)
+	a.listers[s.To] = &openListing{id: s.ID, used: now, snap: snap, lister: l}
+	keep = true
+	return a.next(s, now)
+}
+
+// planOf plans the answer to s.
+func planOf(ws []store.WriterState, s replica.Serve) (store.Mode, Plan) {
+	switch nodes := s.Listing.Nodes; {
+	case s.Listing.Mode == replica.Exchange, s.Listing.Mode == replica.Repair && len(nodes) == 0:
+		return store.Mode(s.Listing.Mode), Plan{Scopes: []store.Scope{{Kind: record.Shared}, {Kind: record.Ranked}}}
+	case s.Listing.Mode == replica.Repair:
+		p := Plan{}
+		for _, n := range nodes {
+			p.Scopes = append(p.Scopes, store.Scope{Kind: record.Owned, Node: n})
+		}
+		return store.Repair, p
+	default:
+		return store.CatchUp, NewPlan(ws, s.Wants, nodes)
+	}
+}
+
+// next reads the next page of the listing that s is about.
+func (a *Answers) next(s replica.Serve, now time.Time) ([][]byte, error) {
+	l := a.listers[s.To]
+	if l == nil || l.id != s.ID || l.page != s.Page {
+		return nil, nil
+	}
+	p, err := l.lister.Page(replica.PageSize)
+	if err != nil {
+		a.end(s.To)
+		return nil, err
+	}
+	frame := replica.NewPage(s.ID, s.Page, PageOf(p))
+	if p.End != nil {
+		a.end(s.To)
+	}
+	if len(frame) > replica.MaxFrame {
+		a.end(s.To)
+		return nil, fmt.Errorf("page of a listing: %d bytes are over the cap of a frame", len(frame))
+	}
+	l.page, l.used = l.page+1, now
+	return [][]byte{frame}, nil
+}
+
+func (a *Answers) end(n record.Node) {
+	if l := a.listers[n]; l != nil {
+		_ = l.snap.Close()
+		delete(a.listers, n)
+	}
+}
+
+// Expire ends listings that nobody asks on for.
+func (a *Answers) Expire(now time.Time) { a.expire(now, maxListings) }
+
+func (a *Answers) expire(now time.Time, keep int) {
+	var oldest record.Node
+	for n, l := range a.listers {
+		if now.Sub(l.used) > listingIdle {
+			a.end(n)
+		} else if o := a.listers[oldest]; o == nil || l.used.Before(o.used) {
+			oldest = n
+		}
+	}
+	if len(a.listers) > keep {
+		a.end(oldest)
+	}
+}
+
+// Close ends all listings.
+func (a *Answers) Close() {
+	for n := range a.listers {
+		a.end(n)
+	}
+}
+
+// ranges answers ranges, newest versions first, up to the limit of s.
+func ranges(snap store.Snapshot, s replica.Serve, wants []replica.Want) ([][]byte, error) {
 	a := replica.NewAnswer(s)
-	for _, w := range s.Wants {
+	for _, w := range wants {
 		for _, g := range w.Ranges {
-			g.To = min(g.To, heads[w.Writer])
 			if err := addRange(a, snap, w.Writer, g); err != nil {
 				return nil, fmt.Errorf("read versions of %v: %w", w.Writer, err)
 			}

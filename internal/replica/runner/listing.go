@@ -184,3 +184,39 @@ func (l *Lister) Page(limit int) (store.ListingPage, error) {
 	}
 	return p, nil
 }
+
+// PageOf converts a store's page of a listing to the core's.
+func PageOf(p store.ListingPage) replica.Page {
+	out := replica.Page{Listed: p.Listed, Rest: p.Rest}
+	if p.End == nil {
+		return out
+	}
+	out.End = &replica.End{Mode: replica.Mode(p.End.Mode), Boots: Boots(p.End.Nodes), Takes: p.End.Takes}
+	for _, s := range p.End.Scopes {
+		out.End.Scopes = append(out.End.Scopes, replica.Scope(s))
+	}
+	for _, w := range p.End.Writers {
+		out.End.Writers = append(out.End.Writers, replica.Floors{Writer: w.Writer, Received: w.Received, Floors: w.Floors})
+	}
+	return out
+}
+
+// ListingPage converts a page of a listing from the core to the store.
+func ListingPage(t replica.TakePage) store.ListingPage {
+	out := store.ListingPage{First: t.First, Listed: t.Page.Listed, Rest: t.Page.Rest}
+	end := t.Page.End
+	if end == nil {
+		return out
+	}
+	out.End = &store.ListingEnd{Mode: store.Mode(end.Mode), Takes: end.Takes}
+	for _, s := range end.Scopes {
+		out.End.Scopes = append(out.End.Scopes, store.Scope(s))
+	}
+	for _, w := range end.Writers {
+		out.End.Writers = append(out.End.Writers, store.WriterState{Writer: w.Writer, Received: w.Received, Floors: w.Floors})
+	}
+	for _, b := range end.Boots {
+		out.End.Nodes = append(out.End.Nodes, store.NodeState(b))
+	}
+	return out
+}

@@ -20,8 +20,11 @@ type loop struct {
 
 func newLoop(r *Runner, all replica.Reloaded) *loop {
 	now := time.Now()
-	core := replica.New(replica.Config{Seed: uint64(r.cfg.Seed)}, r.cfg.Store.Writer(), nil, 0, now)
+	cfg := replica.Config{Seed: uint64(r.cfg.Seed), Close: r.cfg.Close, Alone: r.cfg.Alone}
+	core := replica.New(cfg, r.cfg.Store.Writer(), nil, 0, now)
 	core.Step(0, all)
+	core.Step(0, replica.Confirmed{Yes: r.cfg.Confirmed()})
+	core.Step(0, r.members())
 	l := &loop{r: r, core: core, start: now}
 	for _, p := range r.cfg.Mesh.Peers() {
 		if p.State == mesh.Alive && r.view.peerChanged(p, true) {
@@ -97,6 +100,12 @@ func (l *loop) act(ready replica.Ready) {
 	if ready.Apply != nil {
 		l.r.applies <- ready.Apply // never waits: one is out at a time
 	}
+	if ready.Take != nil {
+		l.r.takes <- *ready.Take // so too
+	}
+	if ready.Restamp || !ready.Close.IsZero() {
+		l.r.closes <- closingStep{ready.Close} // so too
+	}
 	if ready.Renew > 0 {
 		l.r.renews <- ready.Renew // so too
 	}
@@ -125,6 +134,7 @@ func (l *loop) snapshotStats() Stats {
 	s := l.stats
 	s.Stats = l.core.Stats()
 	s.Received = l.r.view.traffic()
+	s.Collected, s.Forgotten = l.r.collected.Load(), l.r.forgotten.Load()
 	return s
 }
 

@@ -17,7 +17,8 @@ func (t *Traffic) add(bytes int) { t.Frames, t.Bytes = t.Frames+1, t.Bytes+uint6
 // Stats is a view of a runner. Traffic is indexed by class: push, then sync.
 type Stats struct {
 	replica.Stats
-	Sent, Received [2]Traffic
+	Sent, Received       [2]Traffic
+	Collected, Forgotten uint64 // tombstones dropped, and writers, since the start
 }
 
 // Stats returns a view of the moment; zero before Run, the last after it.
@@ -66,6 +67,7 @@ func newMetrics(r *Runner) *metrics {
 			gauge("queue_deliveries", "Deliveries that wait for the store.", func(s Stats) float64 { return float64(s.Queue) }),
 			gauge("queue_bytes", "Bytes of the deliveries that wait for the store.", func(s Stats) float64 { return float64(s.QueueBytes) }),
 			gauge("behind_versions", "Versions that some peer had and this node lacked at the last comparison.", behind),
+			gauge("closing_waiting_nodes", "Known nodes that hold up the closing of this node's earlier starts.", func(s Stats) float64 { return float64(len(s.Closing.Waiting)) }),
 			gauge("owed_peers", "Peers that a dropped push left owed a sync.", owed),
 		},
 		events: desc("events_total", "What happened to changesets and frames.", "event"),
@@ -103,7 +105,7 @@ func events(s replica.Stats) []event {
 		{"written", s.Written}, {"arrived", s.Arrived}, {"taken", s.Taken}, {"duplicate", s.Duplicates},
 		{"queue_dropped", s.QueueDropped}, {"push_dropped", s.PushDropped}, {"owed", s.Owed}, {"malformed", s.Malformed},
 		{"unknown", s.Unknown}, {"foreign", s.Foreign}, {"unasked", s.Unasked}, {"capped", s.Capped},
-		{"timeout", s.Timeouts}, {"damaged", s.Damaged},
+		{"timeout", s.Timeouts}, {"damaged", s.Damaged}, {"listing", s.Listings}, {"repaired", s.Repaired},
 	}
 }
 
@@ -123,7 +125,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, n := range m.numbers {
 		ch <- prometheus.MustNewConstMetric(n.desc, n.typ, n.value(s))
 	}
-	for _, e := range events(s.Stats) {
+	for _, e := range append(events(s.Stats), event{"collected", s.Collected}, event{"forgotten", s.Forgotten}) {
 		ch <- prometheus.MustNewConstMetric(m.events, prometheus.CounterValue, float64(e.count), e.name)
 	}
 	for _, dir := range []struct {

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -43,6 +44,10 @@ type Config struct {
 	Mesh      Sender                // required
 	Fit       func() bool           // told to peers in answers to surveys; nil means never fit
 	OnOwnTail func()                // called when an earlier writer of this node changed its own rows; may be nil, must not block
+	Close     bool                  // close the earlier writers of this node, once it is time, and collect what may be
+	Alone     bool                  // configured without seeds: closes its earlier writers though it knows nobody to ask
+	Confirmed func() bool           // every row of the node's own is vouched for by who writes it; until then earlier writers are not closed; nil means always
+	Ages      store.Ages            // of tombstones that are collected; zero means the defaults
 	Freeze    func() bool           // true: send nothing; nil means false
 	Seed      int64                 // of the choice of peers and of jitter
 	Logger    *slog.Logger          // nil discards
@@ -71,6 +76,15 @@ func (c Config) withDefaults() Config {
 	if c.Freeze == nil {
 		c.Freeze = no
 	}
+	if c.Confirmed == nil {
+		c.Confirmed = func() bool { return true }
+	}
+	if c.Ages.Owned == 0 {
+		c.Ages.Owned = store.OwnedAge
+	}
+	if c.Ages.Shared == 0 {
+		c.Ages.Shared = store.SharedAge
+	}
 	if c.OnOwnTail == nil {
 		c.OnOwnTail = func() {}
 	}
@@ -96,11 +110,15 @@ type Runner struct {
 	calls   chan func(*loop)
 	applies chan []record.Delivery // the core has at most one out
 	renews  chan uint64            // the core has at most one out
+	takes   chan replica.TakePage  // so too
+	closes  chan closingStep       // so too
 	serves  chan replica.Serve
 	started chan struct{} // closed when the loop begins
 	stopped chan struct{} // closed when it has ended
 	warn    *rate.Limiter
 	metrics *metrics
+
+	collected, forgotten atomic.Uint64
 
 	view view
 }
@@ -112,7 +130,7 @@ func New(cfg Config) (*Runner, error) {
 	}
 	r := &Runner{
 		cfg: cfg.withDefaults(), events: make(chan replica.Event, eventQueue), calls: make(chan func(*loop)),
-		applies: make(chan []record.Delivery, 1), renews: make(chan uint64, 1), serves: make(chan replica.Serve),
+		applies: make(chan []record.Delivery, 1), renews: make(chan uint64, 1), takes: make(chan replica.TakePage, 1), closes: make(chan closingStep, 1), serves: make(chan replica.Serve),
 		started: make(chan struct{}), stopped: make(chan struct{}), warn: rate.NewLimiter(1, 10),
 	}
 	r.view.init()
@@ -143,6 +161,11 @@ func (r *Runner) Run(ctx context.Context) error {
 	g.Go(func() error { return quiet(ctx, r.apply(ctx)) })
 	g.Go(func() error { r.renew(ctx); return nil })
 	g.Go(func() error { r.serve(ctx); return nil })
+	g.Go(func() error { r.take(ctx); return nil })
+	g.Go(func() error { r.closeEarlier(ctx); return nil })
+	if r.cfg.Close {
+		g.Go(func() error { r.keep(ctx); return nil })
+	}
 	return g.Wait()
 }
 
@@ -190,6 +213,7 @@ func (r *Runner) PeerChanged(p mesh.Peer, connected bool) {
 	if !r.view.peerChanged(p, connected) {
 		return
 	}
+	r.tell(r.members())
 	if connected {
 		r.tell(replica.Connected{Peer: p.Node})
 	} else {

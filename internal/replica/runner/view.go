@@ -13,6 +13,7 @@ import (
 type view struct {
 	mu       sync.Mutex
 	states   map[record.Writer]replica.State
+	complete map[record.Node]uint64 // boots up to which every version counts as received
 	root     replica.Digest
 	changed  chan struct{} // closed and replaced at each change
 	peers    map[record.Node]start
@@ -25,7 +26,8 @@ type view struct {
 type start struct{ boot, bits uint64 }
 
 func (v *view) init() {
-	v.states, v.peers, v.changed = map[record.Writer]replica.State{}, map[record.Node]start{}, make(chan struct{})
+	v.states, v.complete = map[record.Writer]replica.State{}, map[record.Node]uint64{}
+	v.peers, v.changed = map[record.Node]start{}, make(chan struct{})
 }
 
 func (v *view) committed(entries []replica.Entry, root replica.Digest) {
@@ -34,6 +36,12 @@ func (v *view) committed(entries []replica.Entry, root replica.Digest) {
 	for _, e := range entries {
 		for _, s := range e.States {
 			v.states[s.Writer] = s
+		}
+		for _, w := range e.Forgotten {
+			delete(v.states, w)
+		}
+		for _, b := range e.Boots {
+			v.complete[b.Node] = b.Complete
 		}
 	}
 	v.root = root
@@ -46,6 +54,9 @@ func (v *view) reload(all replica.Reloaded) {
 	v.states = make(map[record.Writer]replica.State, len(all.States))
 	for _, s := range all.States {
 		v.states[s.Writer] = s
+	}
+	for _, b := range all.Boots {
+		v.complete[b.Node] = b.Complete
 	}
 	v.root = replica.RootOf(all.States, all.Boots...)
 	v.wake()
@@ -130,9 +141,9 @@ func (r *Runner) Root() [16]byte {
 
 // WaitSets returns when this node has received all of sets.
 func (r *Runner) WaitSets(ctx context.Context, sets map[record.Writer]record.Received) error {
-	return r.wait(ctx, func(have map[record.Writer]replica.State) bool {
+	return r.wait(ctx, func(v *view) bool {
 		for w, want := range sets {
-			if len(have[w].Received.Minus(want)) > 0 {
+			if w.Boot > v.complete[w.Node] && len(v.states[w].Received.Minus(want)) > 0 {
 				return false
 			}
 		}
@@ -142,14 +153,16 @@ func (r *Runner) WaitSets(ctx context.Context, sets map[record.Writer]record.Rec
 
 // WaitPoint returns when this node has received p.
 func (r *Runner) WaitPoint(ctx context.Context, p record.Point) error {
-	return r.wait(ctx, func(have map[record.Writer]replica.State) bool { return have[p.Writer].Received.Has(p.Version) })
+	return r.wait(ctx, func(v *view) bool {
+		return 0 < p.Writer.Boot && p.Writer.Boot <= v.complete[p.Writer.Node] || v.states[p.Writer].Received.Has(p.Version)
+	})
 }
 
 // wait returns when done says so, which is asked with the view locked.
-func (r *Runner) wait(ctx context.Context, done func(map[record.Writer]replica.State) bool) error {
+func (r *Runner) wait(ctx context.Context, done func(*view) bool) error {
 	for {
 		r.view.mu.Lock()
-		ok, changed := done(r.view.states), r.view.changed
+		ok, changed := done(&r.view), r.view.changed
 		r.view.mu.Unlock()
 		if ok {
 			return nil

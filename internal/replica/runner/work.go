@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/replica"
@@ -187,25 +189,26 @@ func (r *Runner) renew(ctx context.Context) {
 
 // serve reads what peers want, one snapshot each.
 func (r *Runner) serve(ctx context.Context) {
+	answers := NewAnswers(r.cfg.Store.Snapshot)
+	defer answers.Close()
+	expire := time.NewTicker(listingIdle)
+	defer expire.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case now := <-expire.C:
+			answers.Expire(now)
 		case s := <-r.serves:
-			frames, err := r.serveOne(ctx, s)
+			frames, err := answers.Serve(ctx, s, time.Now())
 			if err != nil && ctx.Err() == nil && r.warn.Allow() {
-				r.cfg.Logger.Warn("serve a peer", "peer", string(s.To), "err", err)
+				level := slog.LevelWarn
+				if errors.Is(err, store.ErrDamaged) {
+					level = slog.LevelError // and nothing of it is served
+				}
+				r.cfg.Logger.Log(ctx, level, "serve a peer", "peer", string(s.To), "err", err)
 			}
 			r.tell(replica.Served{To: s.To, ID: s.ID, Frames: frames})
 		}
 	}
-}
-
-func (r *Runner) serveOne(ctx context.Context, s replica.Serve) ([][]byte, error) {
-	snap, err := r.cfg.Store.Snapshot(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("open snapshot: %w", err)
-	}
-	defer snap.Close()
-	return Frames(snap, s)
 }
