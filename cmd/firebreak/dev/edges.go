@@ -42,7 +42,7 @@ func (s *session) openEdges(ctx context.Context, plan federation.Plan, routers [
 		if s.edgeCatalog != nil {
 			p.sees = s.edgeCatalog(c)
 		}
-		p.Edge, err = edge.Listen(ctx, edge.Config{Region: region, Catalog: p.sees, Tally: s.tally, Seed: s.seed + uint64(i)})
+		p.Edge, err = edge.Listen(ctx, edge.Config{Region: region, Catalog: p.sees, Tally: s.tally, Pulse: &s.pulse, Seed: s.seed + uint64(i)})
 		if err != nil {
 			return err
 		}

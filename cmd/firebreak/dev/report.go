@@ -28,6 +28,7 @@ type report struct {
 	survey.Report
 	Checks   []check.Check `json:"checks"`
 	CPU      float64       `json:"cpu_s"`
+	Lost     float64       `json:"lost_s"`
 	RSS      int64         `json:"rss_bytes"`
 	Seed     uint64        `json:"seed"`
 	OK       bool          `json:"ok"`
@@ -44,7 +45,7 @@ func (s *session) makeReport(ctx context.Context, result check.Result, verdicts 
 		Apps: map[fleet.App]appReport{}, Regions: result.Regions,
 		Propagation: s.tracker.Report(time.Now()), Edges: s.tally.Report(), Checks: result.Checks, Faults: verdicts,
 		Seed: s.seed, OK: result.Err() == nil, Version: s.version,
-		Duration: time.Since(s.say.start).Seconds(),
+		Duration: time.Since(s.say.start).Seconds(), Lost: s.pulse.Total().Seconds(),
 	}
 	if s.replay != nil {
 		at := s.reached.Seconds()

@@ -19,6 +19,7 @@ import (
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/load"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/observe"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/pulse"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/traffic"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/truth"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/trace"
@@ -54,6 +55,7 @@ type session struct {
 	hosts   host.Hosts
 	edges   edges
 	tally   *edge.Tally
+	pulse   pulse.Pulse
 
 	breaking
 
@@ -84,6 +86,7 @@ func (s *session) work(ctx context.Context) error {
 		g.Go(func() error { return d.Run(background) })
 	}
 	g.Go(func() error { return s.catalog.Run(background) })
+	g.Go(func() error { return s.pulse.Run(background) })
 	g.Go(func() error { return s.hosts.Run(background) })
 	g.Go(func() error { return s.edges.run(background) })
 	g.Go(func() error { return s.watches.Run(background) })
@@ -152,7 +155,7 @@ func (s *session) feed(ctx context.Context) error {
 		g.Go(func() error { return traffic.Invent(ctx, model, s.rate, s.daemons) })
 	}
 	if s.requests > 0 {
-		users := load.New(load.Config{Rate: s.requests, Edges: s.edges.addresses(), Fleet: s.hosts, Tally: s.tally, Seed: s.seed})
+		users := load.New(load.Config{Rate: s.requests, Edges: s.edges.addresses(), Fleet: findable{s.hosts, s.engine, &s.pulse}, Tally: s.tally, Pulse: &s.pulse, Seed: s.seed})
 		g.Go(func() error { return users.Run(ctx) })
 	}
 	if s.replay != nil {

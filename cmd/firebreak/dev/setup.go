@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/daemon"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/fault"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/federation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/host"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/observe"
@@ -78,7 +79,7 @@ func (s *session) makeDaemons(plan federation.Plan) error {
 
 // apps lists the apps that are known beforehand.
 func (s *session) apps() []fleet.App {
-	var out []fleet.App
+	out := []fleet.App{fault.StormApp}
 	if s.rate > 0 {
 		out = append(out, traffic.Apps()...)
 	}

@@ -46,6 +46,7 @@ func (s *session) upgradeNodes(ctx context.Context) error {
 func (s *session) upgrade(ctx context.Context, n federation.Node, d *daemon.Daemon) error {
 	ctx, cancel := context.WithTimeout(ctx, upgradeWithin)
 	defer cancel()
+	defer s.engine.Upkeep(n)()
 	defer d.Release()
 	if err := d.Hold(ctx); err != nil {
 		return err

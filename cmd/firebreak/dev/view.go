@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/edge"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/fault"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/federation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/screen"
@@ -46,6 +47,7 @@ type picture struct {
 	regions     []fleet.Region
 	nodes       map[fleet.Region]int
 	down        []federation.Node
+	faults      []fault.Command
 	machines    truth.Snapshot
 	requests    edge.Report
 	propagation map[propagation.Tier]propagation.Summary
@@ -56,6 +58,7 @@ func (s *session) picture() picture {
 	p := picture{
 		regions: plan.Spec.Regions, nodes: map[fleet.Region]int{}, down: s.federation.Down(),
 		machines: s.truth.Snapshot(), requests: s.tally.Report(), propagation: s.tracker.Look(),
+		faults: s.engine.Active(),
 	}
 	for _, r := range p.regions {
 		p.nodes[r] = len(plan.In(r))
@@ -90,6 +93,9 @@ func (p picture) lines() []string {
 	)
 	if len(p.down) > 0 {
 		out = append(out, fmt.Sprintf("%sdown: %v", screen.Alert, p.down))
+	}
+	if len(p.faults) > 0 {
+		out = append(out, fmt.Sprintf("%sbroken: %v", screen.Alert, p.faults))
 	}
 	return out
 }

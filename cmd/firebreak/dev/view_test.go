@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/edge"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/fault"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/federation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/truth"
@@ -18,6 +19,7 @@ func TestAViewShowsEachRegionAndMarksWhatIsWrong(t *testing.T) {
 	p := picture{
 		regions: []fleet.Region{"iad", "ams"}, nodes: map[fleet.Region]int{"iad": 3, "ams": 3},
 		down:     []federation.Node{{Role: federation.Region, Region: "ams", Name: "ams-2"}},
+		faults:   []fault.Command{{Kind: fault.Stop, Target: fault.Target{Nodes: []string{"ams/ams-2"}}}},
 		machines: truth.Snapshot{{Place: truth.Place{Region: "iad", Worker: "iad-1"}, ID: "a", App: "web"}},
 		requests: edge.Report{
 			Counts:  edge.Counts{Requests: 7, StoppedMachine: 1},
@@ -33,6 +35,7 @@ func TestAViewShowsEachRegionAndMarksWhatIsWrong(t *testing.T) {
 		"! edges: 7 requests, 0 failed, 0 to the wrong machine, 1 to stopped ones",
 		"  seen in ms, p50/p99: region 0.5/2.0, global -, router -, catalog -",
 		"! down: [ams/ams-2]",
+		"! broken: [stop node ams/ams-2]",
 	}
 	var got []string
 	for _, line := range p.lines() {

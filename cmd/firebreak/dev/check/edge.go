@@ -14,6 +14,7 @@ import (
 type Requests interface {
 	Report() edge.Report
 	Mistakes() []string
+	Failure() string
 }
 
 // edges checks the catalog of every edge, and where the requests went.
@@ -34,6 +35,9 @@ func requests(from Requests, faults int) Check {
 	c := from.Report()
 	said := fmt.Sprintf("%d, of them %d failed; %d retries, %d to the wrong machine, %d to stopped machines",
 		c.Requests, c.Errors, c.Retries, c.WrongMachine, c.StoppedMachine)
+	if why := from.Failure(); why != "" {
+		said += "; the first that failed: " + why
+	}
 	if faults > 0 || c.WrongMachine == 0 && c.StoppedMachine == 0 {
 		return verdict("edge requests", nil, said)
 	}

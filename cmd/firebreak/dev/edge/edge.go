@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/host"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/pulse"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/router/catalog"
 )
@@ -40,7 +41,8 @@ type Config struct {
 	Region  fleet.Region // where it is
 	Catalog Catalog      // of that locality; run by the caller
 	Tally   *Tally
-	Seed    uint64 // of its choices
+	Pulse   *pulse.Pulse // of this process, in which everybody lives who is judged
+	Seed    uint64       // of its choices
 }
 
 // Edge is one proxy. Safe for concurrent use.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/edge"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/host"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/pulse"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/truth"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/router/catalog"
@@ -67,7 +68,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{hosts: hosts, catalog: &table{}, tally: edge.NewTally([]fleet.Region{"iad", "ams"})}
-	e, err := edge.Listen(t.Context(), edge.Config{Region: "iad", Catalog: w.catalog, Tally: w.tally, Seed: 1})
+	e, err := edge.Listen(t.Context(), edge.Config{Region: "iad", Catalog: w.catalog, Tally: w.tally, Pulse: &pulse.Pulse{}, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,20 +213,20 @@ func TestAnAppThatIsNotKnownIsWatchedAndMachinesElsewhereAreNotAsked(t *testing.
 	}
 }
 
-func TestATallyAddsUpItsRegions(t *testing.T) {
+func TestATallyCountsInSumAndByRegion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tally := edge.NewTally([]fleet.Region{"iad", "ams"})
 		for range 10 {
-			go tally.Add("iad", edge.Counts{Requests: 1, Errors: 1})
-			go tally.Add("", edge.Counts{Requests: 1, Errors: 1})
-			go tally.Add("unheard-of", edge.Counts{Retries: 1})
+			go tally.Fail("why", "iad", "ams") // of both, and one request
+			go tally.Add(edge.Counts{Requests: 1}, "iad")
+			go tally.Add(edge.Counts{Retries: 1}, "unheard-of")
 		}
 		synctest.Wait()
 		want := edge.Report{
-			Counts:  edge.Counts{Requests: 20, Errors: 20, Retries: 10},
-			Regions: map[fleet.Region]edge.Counts{"iad": {Requests: 10, Errors: 10}, "ams": {}},
+			Counts:  edge.Counts{Requests: 20, Errors: 10, Retries: 10},
+			Regions: map[fleet.Region]edge.Counts{"iad": {Requests: 20, Errors: 10}, "ams": {Requests: 10, Errors: 10}},
 		}
-		if diff := cmp.Diff(map[fleet.Region]int64{"iad": 10, "ams": 0}, tally.Errors()); diff != "" {
+		if diff := cmp.Diff(map[fleet.Region]int64{"iad": 10, "ams": 10}, tally.Errors()); diff != "" {
 			t.Errorf("errors (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(want, tally.Report()); diff != "" {

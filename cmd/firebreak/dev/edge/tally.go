@@ -11,6 +11,7 @@ import (
 // docs/reference/dev-report.md.
 type Counts struct {
 	Requests       int `json:"requests"`        // that the load generator sent
+	Excused        int `json:"excused"`         // of them: not answered, while this process itself hardly ran
 	Errors         int `json:"errors"`          // of them: not answered by a machine of the app
 	Retries        int `json:"retries"`         // further machines that an edge has tried
 	WrongMachine   int `json:"wrong_machine"`   // answers of another machine than the chosen one
@@ -19,14 +20,15 @@ type Counts struct {
 
 func (c *Counts) add(o Counts) {
 	c.Requests += o.Requests
+	c.Excused += o.Excused
 	c.Errors += o.Errors
 	c.Retries += o.Retries
 	c.WrongMachine += o.WrongMachine
 	c.StoppedMachine += o.StoppedMachine
 }
 
-// Report is what was counted, in sum and by the region of the machine. A
-// request for which an edge knew no machine is of no region.
+// Report is what was counted, in sum and by the region of the machine. A failed
+// request is of every region that has a machine that should have answered.
 type Report struct {
 	Counts
 	Regions map[fleet.Region]Counts `json:"regions"`
@@ -36,7 +38,7 @@ type Report struct {
 type Tally struct {
 	mu      sync.Mutex
 	regions map[fleet.Region]Counts
-	nowhere Counts
+	total   Counts
 	example map[string]string // of each kind of mistake, the first
 }
 
@@ -49,23 +51,32 @@ func NewTally(regions []fleet.Region) *Tally {
 	return t
 }
 
-// Add counts for a region; one that does not exist stands for none.
-func (t *Tally) Add(region fleet.Region, c Counts) {
+// Add counts something of some regions; one that does not exist counts only in
+// the sum.
+func (t *Tally) Add(c Counts, regions ...fleet.Region) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now, known := t.regions[region]
-	if !known {
-		t.nowhere.add(c)
-		return
+	t.total.add(c)
+	for _, region := range regions {
+		if now, known := t.regions[region]; known {
+			now.add(c)
+			t.regions[region] = now
+		}
 	}
-	now.add(c)
-	t.regions[region] = now
+}
+
+// Fail counts a failed request to machines of some regions, and remembers the
+// first.
+func (t *Tally) Fail(why string, regions ...fleet.Region) {
+	t.Add(Counts{Requests: 1, Errors: 1}, regions...)
+	t.note(failed, why)
 }
 
 // The kinds of mistakes.
 const (
 	wrongMachine   = "wrong machine"
 	stoppedMachine = "stopped machine"
+	failed         = "failed"
 )
 
 // mistake counts a request that went to the wrong place, and remembers the
@@ -75,12 +86,23 @@ func (t *Tally) mistake(kind string, region fleet.Region, text string) {
 	if kind == stoppedMachine {
 		c = Counts{StoppedMachine: 1}
 	}
-	t.Add(region, c)
+	t.Add(c, region)
+	t.note(kind, text)
+}
+
+func (t *Tally) note(kind, text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.example[kind] == "" {
 		t.example[kind] = text
 	}
+}
+
+// Failure describes the first failed request; empty if there was none.
+func (t *Tally) Failure() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.example[failed]
 }
 
 // Mistakes describes the first mistake of each kind: none of an edge that is
@@ -101,11 +123,7 @@ func (t *Tally) Mistakes() []string {
 func (t *Tally) Report() Report {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := Report{Counts: t.nowhere, Regions: maps.Clone(t.regions)}
-	for _, c := range r.Regions {
-		r.add(c)
-	}
-	return r
+	return Report{Counts: t.total, Regions: maps.Clone(t.regions)}
 }
 
 // Errors returns the failed requests by region of the machine.

@@ -47,7 +47,7 @@ func (e *Edge) RoundTrip(req *http.Request) (*http.Response, error) {
 	for i, ep := range endpoints[:tries] {
 		last.region = fleet.Region(ep.Region)
 		if i > 0 {
-			e.cfg.Tally.Add(last.region, Counts{Retries: 1})
+			e.cfg.Tally.Add(Counts{Retries: 1}, last.region)
 		}
 		var resp *http.Response
 		if resp, last.err = e.try(req, ep); last.err == nil {
@@ -169,8 +169,9 @@ func (e *Edge) stopped(ep catalog.Endpoint, resp *http.Response, chosen time.Tim
 	if err != nil {
 		return fmt.Errorf("%w: %s since %q: %w", errStopped, name(ep), told, err)
 	}
-	ago := chosen.Sub(time.Unix(0, nanos))
-	err = fmt.Errorf("%w: the edge in %s chose %s of app %s %v after its node knew of the stop", errStopped, e.cfg.Region, name(ep), ep.App, ago.Round(time.Millisecond))
+	since := time.Unix(0, nanos)
+	ago := chosen.Sub(since) - e.cfg.Pulse.Lost(since, chosen)
+	err = fmt.Errorf("%w: the edge in %s chose %s of app %s %v of running time after its node knew of the stop", errStopped, e.cfg.Region, name(ep), ep.App, ago.Round(time.Millisecond))
 	if ago > forgiven {
 		e.cfg.Tally.mistake(stoppedMachine, fleet.Region(ep.Region), err.Error())
 	}

@@ -47,6 +47,7 @@ type Engine struct {
 
 	mu     sync.Mutex
 	faults []*Fault
+	upkeep []*Fault // that is none, see Upkeep
 }
 
 type request struct {
@@ -114,7 +115,7 @@ func (e *Engine) do(ctx, storms context.Context, r request) error {
 	if err != nil {
 		return err
 	}
-	e.begin(ctx, r.cmd, nodes)
+	f := e.begin(ctx, r.cmd, nodes)
 	r.say(r.cmd.effect(nodes))
 	r.say(r.cmd.spared(e.cfg.Fleet.Plan(), nodes))
 	switch r.cmd.Kind {
@@ -129,7 +130,10 @@ func (e *Engine) do(ctx, storms context.Context, r request) error {
 	case MassDelete:
 		return e.massDelete(ctx, nodes, r.say)
 	case Upgrade:
-		return e.upgrade(ctx, r.cmd.AtOnce, nodes, r.say)
+		if err := e.upgrade(ctx, r.cmd.AtOnce, nodes, r.say); err != nil {
+			return err
+		}
+		e.finished(f)
 	}
 	return nil
 }

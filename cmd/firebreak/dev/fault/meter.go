@@ -150,16 +150,16 @@ func (m *Meter) scrape(ctx context.Context, n federation.Node) Count {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.Admin+"/metrics", nil)
 	if err != nil {
-		return Count{}
+		return Count{silent: true}
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return Count{} // it is down
+		return Count{silent: true} // it is down
 	}
 	defer resp.Body.Close()
 	c, err := parseMetrics(resp.Body)
 	if err != nil {
-		return Count{}
+		return Count{silent: true}
 	}
 	return c
 }

@@ -22,16 +22,31 @@ type Sample struct {
 // Count is what one node, or all of a region, has counted. The difference of
 // two samples is a Count too.
 type Count struct {
-	Rows        int64 `json:"rows"`         // changes of machine rows that showed at nodes
-	Unasked     int64 `json:"unasked_rows"` // of them, more than the region's daemons can have caused
-	Bytes       int64 `json:"bytes"`        // sent to peers by region nodes
-	Restarts    int64 `json:"restarts"`     // ends of nodes
-	ApplyErrors int64 `json:"apply_errors"` // deliveries that a store rejected
-	Withheld    int64 `json:"withheld"`     // records that are not visible
+	Rows        int64 `json:"rows"`              // changes of machine rows that showed at nodes
+	Unasked     int64 `json:"unasked_rows"`      // of them, more than the region's daemons can have caused
+	Bytes       int64 `json:"bytes"`             // sent to peers by region nodes
+	Unexplained int64 `json:"unexplained_bytes"` // of them, more than the rows and the time can have cost
+	Restarts    int64 `json:"restarts"`          // ends of nodes
+	ApplyErrors int64 `json:"apply_errors"`      // deliveries that a store rejected
+	Withheld    int64 `json:"withheld"`          // records that are not visible
 
 	Errors int64 `json:"request_errors"` // failed requests to machines of the region
 
 	Owners map[string]int64 `json:"-"` // rows by the worker that owns them, as nameOf
+	silent bool             // the node did not answer: what it says is not known
+}
+
+// What traffic may cost, with room above what was measured: some 190 bytes for
+// a row that shows at a node, and 250 for a node and second.
+const (
+	bytesPerRow    = 800
+	bytesPerSecond = 2 << 10
+	bytesAnyway    = 64 << 10
+)
+
+// explained is how many bytes that much traffic can have cost.
+func (c Count) explained(nodes int, lasted time.Duration) int64 {
+	return bytesAnyway + c.Rows*bytesPerRow + int64(float64(nodes)*lasted.Seconds()*bytesPerSecond)
 }
 
 func (c Count) plus(o Count) Count {
@@ -55,6 +70,9 @@ func (c Count) since(before Count) Count {
 		Restarts: grown(c.Restarts, before.Restarts), ApplyErrors: grown(c.ApplyErrors, before.ApplyErrors),
 		Withheld: c.Withheld, Errors: grown(c.Errors, before.Errors), Owners: map[string]int64{},
 	}
+	if c.silent || before.silent {
+		out.Bytes, out.ApplyErrors = 0, 0
+	}
 	for owner, n := range c.Owners {
 		if d := grown(n, before.Owners[owner]); d > 0 {
 			out.Owners[owner] = d
@@ -71,6 +89,8 @@ func (c Count) touched() []string {
 		what string
 	}{
 		{c.Unasked, "rows that no daemon of it asked for"},
+		{c.Unexplained, "bytes more than its traffic explains"},
+		{c.Errors, "requests failed"},
 		{c.Restarts, "nodes ended"},
 		{c.ApplyErrors, "deliveries were rejected"},
 		{c.Withheld, "records are withheld"},
@@ -88,17 +108,75 @@ type Fault struct {
 	Regions []fleet.Region    // that it may touch
 	Tiers   []federation.Role // and the tiers beside regions
 	began   time.Time
+	over    time.Time // when a command that ends by itself has ended; zero of others and before
 	healed  time.Time // zero while it lasts
 	before  Sample
 }
 
+// recovery is how long after a fault news may still be late: connections are
+// dialed again and lists compared.
+const recovery = 5 * time.Second
+
+// Heard returns the time up to which news of a region must have reached
+// everybody: now, or when something broke that is on its way. Before that, all
+// must be found that runs; what came later may not be known.
+func (e *Engine) Heard(r fleet.Region, now time.Time) time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	heard := now
+	for _, f := range slices.Concat(e.upkeep, e.faults) {
+		end := f.healed
+		if !f.over.IsZero() {
+			end = f.over
+		}
+		late := end.IsZero() || now.Before(end.Add(recovery))
+		if late && f.holdsUp(r) && f.began.Before(heard) {
+			heard = f.began
+		}
+	}
+	return heard
+}
+
+// maxUpkeep bounds what is remembered of it: far more than is recent.
+const maxUpkeep = 100
+
+// Upkeep notes that something is done to a node that is no fault, and holds up
+// news all the same until the returned function is called.
+func (e *Engine) Upkeep(n federation.Node) (over func()) {
+	f := &Fault{Command: Command{Kind: Upgrade}, began: time.Now()}
+	f.Regions, f.Tiers = scope([]federation.Node{n})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.upkeep = append(e.upkeep, f)
+	if len(e.upkeep) > maxUpkeep {
+		e.upkeep = slices.Delete(e.upkeep, 0, 1)
+	}
+	return func() { e.finished(f) }
+}
+
+// holdsUp reports whether news of a region may be late for a fault.
+func (f *Fault) holdsUp(r fleet.Region) bool {
+	if f.Command.Kind == Storm || f.Command.Kind == MassDelete {
+		return false
+	}
+	return len(f.Tiers) > 0 || r == federation.FlatRegion || slices.Contains(f.Regions, r)
+}
+
 // begin notes a fault, before it happens.
-func (e *Engine) begin(ctx context.Context, c Command, nodes []federation.Node) {
+func (e *Engine) begin(ctx context.Context, c Command, nodes []federation.Node) *Fault {
 	f := &Fault{Command: c, began: time.Now(), before: e.cfg.Sample(ctx)}
 	f.Regions, f.Tiers = scope(nodes)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.faults = append(e.faults, f)
+	return f
+}
+
+// finished notes that a command has ended by itself.
+func (e *Engine) finished(f *Fault) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f.over = time.Now()
 }
 
 func scope(nodes []federation.Node) (regions []fleet.Region, tiers []federation.Role) {
@@ -209,7 +287,10 @@ func judge(p federation.Plan, f *Fault, all []*Fault, until Sample) Verdict {
 	}
 	var bad []string
 	for _, r := range slices.Sorted(maps.Keys(v.Regions)) {
-		signs := v.Regions[r].touched()
+		c := v.Regions[r]
+		c.Unexplained = max(0, c.Bytes-c.explained(len(p.At(r)), until.At.Sub(f.before.At)))
+		v.Regions[r] = c
+		signs := c.touched()
 		if len(signs) == 0 {
 			continue
 		}

@@ -10,13 +10,15 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 )
 
+// StormApp is the app of the machines that a storm writes.
+const StormApp = fleet.App("storm")
+
 // A storm is this many times a region's share of the ordinary changes, and at
 // least as many as if they were some.
 const (
 	stormFactor = 100
 	stormLeast  = 200.0 // writes per second
-	stormApp    = fleet.App("storm")
-	stormIDs    = 20 // machines of each worker that it writes again and again
+	stormIDs    = 20    // machines of each worker that it writes again and again
 	stormTick   = 20 * time.Millisecond
 )
 
@@ -70,7 +72,7 @@ func (e *Engine) blow(ctx context.Context, s storm, rate float64) {
 		owed = min(owed+time.Since(last).Seconds()*rate, rate) // after a pause, no flood
 		last = time.Now()
 		for ; owed >= 1; owed-- {
-			c := daemon.Change{ID: s.ids[next%len(s.ids)], App: stormApp}
+			c := daemon.Change{ID: s.ids[next%len(s.ids)], App: StormApp}
 			next++
 			if e.cfg.Sink.Offer(ctx, s.worker, c) != nil {
 				return

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/host"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/truth"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
@@ -139,31 +142,33 @@ func TestOnlyAppsThatServeAreListed(t *testing.T) {
 	h.Start("m3", "over")
 	h.Stop("m3")
 	hosts[truth.Place{Region: "ams", Worker: "ams-1"}].Start("m1", "api")
-	if got := hosts.Apps(time.Now()); len(got) != 0 {
-		t.Errorf("serving, and no node knows: %v", got)
+	at := func(when time.Time) func(fleet.Region) time.Time {
+		return func(fleet.Region) time.Time { return when }
 	}
+	shows := func(what string, since func(fleet.Region) time.Time, want map[fleet.App][]fleet.Region) {
+		t.Helper()
+		if diff := cmp.Diff(want, hosts.Serving(since), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	shows("no node knows", at(time.Now()), nil)
 	for _, h := range hosts {
 		h.ToldAll()
 	}
-	if got := fmt.Sprint(hosts.Apps(time.Now())); got != "[api web]" {
-		t.Errorf("serving now: %s", got)
-	}
-	if got := hosts.Apps(long); len(got) != 0 {
-		t.Errorf("serving since before their start: %v", got)
-	}
-	for app, want := range map[fleet.App]bool{"web": true, "failing": false, "over": false, "none": false} {
-		if got := hosts.Serves(app, time.Now()); got != want {
-			t.Errorf("%s serves: %v", app, got)
+	both := map[fleet.App][]fleet.Region{"api": {"ams"}, "web": {"iad"}}
+	shows("now", at(time.Now()), both)
+	shows("since before their start", at(long), nil)
+	shows("by region", func(r fleet.Region) time.Time {
+		if r == "ams" {
+			return long
 		}
-	}
+		return time.Now()
+	}, map[fleet.App][]fleet.Region{"web": {"iad"}})
 	h.SetFailing("m2", false)
-	if hosts.Serves("failing", time.Now()) {
-		t.Error("a machine recovered, and its node does not know")
-	}
+	shows("recovered, and its node does not know", at(time.Now()), both)
 	h.Told("m2")
-	if !hosts.Serves("failing", time.Now()) {
-		t.Error("a machine that recovered does not serve")
-	}
+	both["failing"] = []fleet.Region{"iad"}
+	shows("recovered", at(time.Now()), both)
 }
 
 func TestAddressesAreDistinctAndOfTheMachinesNet(t *testing.T) {

@@ -67,20 +67,16 @@ func (hs Hosts) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Apps returns the apps that have a machine that has served since then, sorted.
-func (hs Hosts) Apps(since time.Time) []fleet.App {
-	apps := map[fleet.App]bool{}
-	for _, h := range hs {
-		h.collect(apps, since)
+// Serving returns the apps that have a machine that has served since then, with
+// the regions of such machines, sorted. Since says it for each region.
+func (hs Hosts) Serving(since func(fleet.Region) time.Time) map[fleet.App][]fleet.Region {
+	apps := map[fleet.App][]fleet.Region{}
+	for _, place := range slices.SortedFunc(maps.Keys(hs), truth.Place.Compare) {
+		for app := range hs[place].serving(since(place.Region)) {
+			if !slices.Contains(apps[app], place.Region) {
+				apps[app] = append(apps[app], place.Region)
+			}
+		}
 	}
-	return slices.Sorted(maps.Keys(apps))
-}
-
-// Serves reports whether an app has such a machine.
-func (hs Hosts) Serves(app fleet.App, since time.Time) bool {
-	apps := map[fleet.App]bool{}
-	for _, h := range hs {
-		h.collect(apps, since)
-	}
-	return apps[app]
+	return apps
 }

@@ -102,13 +102,15 @@ func (m *machine) serves(since time.Time) bool {
 	return m.running && !m.failing && !m.told.IsZero() && !m.told.After(since)
 }
 
-// collect adds the apps with a machine that has served since then.
-func (h *Host) collect(apps map[fleet.App]bool, since time.Time) {
+// serving returns the apps with a machine that has served since then.
+func (h *Host) serving(since time.Time) map[fleet.App]bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	apps := map[fleet.App]bool{}
 	for _, m := range h.machines {
 		if m.serves(since) {
 			apps[m.app] = true
 		}
 	}
+	return apps
 }

@@ -4,15 +4,20 @@
 package load
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/edge"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/pulse"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 )
 
@@ -21,17 +26,15 @@ const (
 	tick        = 10 * time.Millisecond
 	maxUnderWay = 256                    // requests; one that is due beyond fails
 	within      = 5 * time.Second        // of one request
+	excusable   = time.Second            // from when on a wait can be this process's own fault
+	maxBody     = 1 << 10                // bytes of an answer that are looked at
 	appsEvery   = 250 * time.Millisecond // between two looks at which apps there are
 )
 
-// Settled is how long a machine must have served for its app to be asked for:
-// every edge knows it by then.
-const Settled = 2 * time.Second
-
-// Fleet says which apps have a machine that has served since a time.
+// Fleet says which apps have a machine that should be found at a time, with the
+// regions of such machines.
 type Fleet interface {
-	Apps(since time.Time) []fleet.App
-	Serves(app fleet.App, since time.Time) bool
+	Found(at time.Time) map[fleet.App][]fleet.Region
 }
 
 // Config of a Generator.
@@ -40,6 +43,7 @@ type Config struct {
 	Edges []string // their host:port
 	Fleet Fleet
 	Tally *edge.Tally
+	Pulse *pulse.Pulse // of this process
 	Seed  uint64
 }
 
@@ -77,7 +81,7 @@ func (g *Generator) Run(ctx context.Context) error {
 		}
 		now := time.Now()
 		if now.Sub(looked) >= appsEvery {
-			apps, looked = g.cfg.Fleet.Apps(now.Add(-Settled)), now
+			apps, looked = slices.Sorted(maps.Keys(g.cfg.Fleet.Found(now))), now
 		}
 		for due := int(now.Sub(start).Seconds() * g.cfg.Rate); sent < due; sent++ {
 			if len(apps) == 0 {
@@ -87,7 +91,7 @@ func (g *Generator) Run(ctx context.Context) error {
 			select {
 			case slots <- struct{}{}:
 			default:
-				g.cfg.Tally.Add("", edge.Counts{Requests: 1, Errors: 1})
+				g.fail(app, now, errTooMany)
 				continue
 			}
 			underWay.Go(func() {
@@ -98,17 +102,34 @@ func (g *Generator) Run(ctx context.Context) error {
 	}
 }
 
-// ask sends one request and counts what became of it. That an app lost its
-// last machine meanwhile is nobody's error, and no request either.
+// ask sends one request and counts what became of it.
 func (g *Generator) ask(ctx context.Context, app fleet.App, at string) {
 	begun := time.Now()
 	region, err := g.get(ctx, app, at)
-	switch {
-	case err == nil:
-		g.cfg.Tally.Add(region, edge.Counts{Requests: 1})
-	case g.cfg.Fleet.Serves(app, begun.Add(-Settled)):
-		g.cfg.Tally.Add(region, edge.Counts{Requests: 1, Errors: 1})
+	if err != nil {
+		g.fail(app, begun, err)
+		return
 	}
+	g.cfg.Tally.Add(edge.Counts{Requests: 1}, region)
+}
+
+var errTooMany = errors.New("too many requests are under way")
+
+// fail counts a failed request, as one of every region that has a machine that
+// should have answered. That an app lost its last such machine meanwhile is
+// nobody's error, and no request either; nor is it anybody's if this process
+// hardly ran while the request waited.
+func (g *Generator) fail(app fleet.App, begun time.Time, why error) {
+	regions := g.cfg.Fleet.Found(begun)[app]
+	if len(regions) == 0 {
+		return
+	}
+	now := time.Now()
+	if waited := now.Sub(begun); waited > excusable && 2*g.cfg.Pulse.Lost(begun, now) > waited {
+		g.cfg.Tally.Add(edge.Counts{Requests: 1, Excused: 1}, regions...)
+		return
+	}
+	g.cfg.Tally.Fail(fmt.Sprintf("app %s, after %v: %v", app, now.Sub(begun).Round(time.Millisecond), why), regions...)
 }
 
 // get returns the region of the machine that answered, or was tried last.
@@ -124,11 +145,12 @@ func (g *Generator) get(ctx context.Context, app fleet.App, at string) (fleet.Re
 	}
 	defer resp.Body.Close()
 	region := fleet.Region(resp.Header.Get(edge.RegionHeader))
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
 		return region, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return region, fmt.Errorf("status %s", resp.Status)
+		return region, fmt.Errorf("status %s: %s", resp.Status, bytes.TrimSpace(body))
 	}
 	return region, nil
 }

@@ -6,26 +6,33 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/edge"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/load"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/pulse"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 )
 
-// apps are served or not, whenever one asks.
-type apps map[fleet.App]bool
+// apps stay, or are over once somebody has looked.
+type apps struct {
+	all   map[fleet.App]bool
+	looks atomic.Int64
+}
 
-func (a apps) Apps(time.Time) []fleet.App {
-	var out []fleet.App
-	for app := range a {
-		out = append(out, app)
+// Found counts the looks: apps that are over are there at the first.
+func (a *apps) Found(time.Time) map[fleet.App][]fleet.Region {
+	out := map[fleet.App][]fleet.Region{}
+	first := a.looks.Add(1) == 1
+	for app, stays := range a.all {
+		if stays || first {
+			out[app] = []fleet.Region{"iad"}
+		}
 	}
 	return out
 }
-
-func (a apps) Serves(app fleet.App, _ time.Time) bool { return a[app] }
 
 // proxy is an edge that fails for some apps and holds others up.
 type proxy struct {
@@ -57,13 +64,13 @@ func (p *proxy) seen() int {
 }
 
 // send runs a generator until the proxy has seen n requests.
-func send(t *testing.T, a apps, n int) (*proxy, edge.Report) {
+func send(t *testing.T, all map[fleet.App]bool, n int) (*proxy, edge.Report) {
 	t.Helper()
 	p := &proxy{hold: make(chan struct{}), asked: map[string]int{}}
 	srv := httptest.NewServer(p)
 	defer srv.Close()
 	tally := edge.NewTally([]fleet.Region{"iad"})
-	g := load.New(load.Config{Rate: 500, Edges: []string{srv.Listener.Addr().String()}, Fleet: a, Tally: tally, Seed: 1})
+	g := load.New(load.Config{Rate: 500, Edges: []string{srv.Listener.Addr().String()}, Fleet: &apps{all: all}, Tally: tally, Pulse: &pulse.Pulse{}, Seed: 1})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	done := make(chan error, 1)
@@ -82,7 +89,7 @@ func send(t *testing.T, a apps, n int) (*proxy, edge.Report) {
 }
 
 func TestFailedRequestsAreErrorsUnlessTheirAppIsOver(t *testing.T) {
-	p, r := send(t, apps{"web": true, "bad": true, "bad-over": false}, 60)
+	p, r := send(t, map[fleet.App]bool{"web": true, "bad": true, "bad-over": false}, 60)
 	if want := p.asked["web"] + p.asked["bad"]; r.Requests != want || r.Errors != p.asked["bad"] || r.Regions["iad"].Requests != want {
 		t.Errorf("asked %v, counted %+v", p.asked, r)
 	}
@@ -92,7 +99,7 @@ func TestFailedRequestsAreErrorsUnlessTheirAppIsOver(t *testing.T) {
 }
 
 func TestRequestsAreSentWhetherOthersAreAnsweredOrNot(t *testing.T) {
-	p, r := send(t, apps{"slow": true}, 100)
+	p, r := send(t, map[fleet.App]bool{"slow": true}, 100)
 	if r.Requests < 100 || r.Errors != 0 || p.asked["slow"] != r.Requests {
 		t.Errorf("asked %v, counted %+v", p.asked, r)
 	}

@@ -1,0 +1,30 @@
+package dev
+
+import (
+	"time"
+
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/fault"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/host"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/pulse"
+	"github.com/firebreak-dev/firebreak/internal/fleet"
+)
+
+// settled is how long a machine must have served, as its node knows, for every
+// edge to know it. Time in which this process did not run is no such time.
+const settled = 2 * time.Second
+
+// findable says which apps an edge must find: those with a machine that has
+// served for long enough, and from before what is broken now.
+type findable struct {
+	hosts  host.Hosts
+	engine *fault.Engine
+	pulse  *pulse.Pulse
+}
+
+// Found returns them, with the regions of such machines.
+func (f findable) Found(at time.Time) map[fleet.App][]fleet.Region {
+	return f.hosts.Serving(func(r fleet.Region) time.Time {
+		heard := f.engine.Heard(r, at)
+		return heard.Add(-settled - f.pulse.Lost(heard.Add(-settled), heard))
+	})
+}
