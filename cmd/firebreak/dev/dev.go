@@ -115,6 +115,10 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.listenToOthers(); err != nil {
+		return errors.Join(err, s.federation.Close())
+	}
+	defer s.ctl.Close()
 	s.say.sayf("starting %d nodes in %s", len(s.federation.Plan().Nodes), dir.Path)
 	err = s.federation.Run(ctx, s.work)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {

@@ -3,6 +3,7 @@ package dev
 import (
 	"bytes"
 	"context"
+	"flag"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -21,6 +22,10 @@ const asNode = "FIREBREAK_TEST_AS_NODE"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asNode) == "" {
+		// Federations wait far more than they compute. A -parallel that is given counts.
+		if err := flag.Set("test.parallel", "4"); err != nil {
+			panic(err)
+		}
 		os.Exit(m.Run())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)

@@ -123,11 +123,16 @@ func (s *session) prepareMeter(p federation.Plan) {
 }
 
 // prepareFaults makes what breaks things, once the daemons and edges are there.
-func (s *session) prepareFaults() (err error) {
+func (s *session) prepareFaults() {
 	s.meter.Edges = s.tally
 	s.engine = fault.New(fault.Config{
 		Fleet: s.federation, Links: s.links, Sink: s.daemons, Truth: s.truth, Rate: s.rate, Sample: s.meter.Sample,
 	})
+}
+
+// listenToOthers opens the socket of dev ctl, before anybody can read that all
+// is ready. Its commands wait for the engine.
+func (s *session) listenToOthers() (err error) {
 	s.ctl, err = ctl.Listen(s.data, func(ctx context.Context, words []string, say func(string)) error {
 		c, err := fault.Parse(words)
 		if err != nil {

@@ -252,12 +252,6 @@ func TestResumeGoesOnWithWhatWasThereAndANewRunDoesNot(t *testing.T) {
 	}
 }
 
-func TestCtrlCWhileItStartsIsNoError(t *testing.T) {
-	t.Parallel()
-	s := small(t, filepath.Join(t.TempDir(), "dev"))
-	during(t, s, func() bool { return exists(s.data) }, func() {})
-}
-
 func TestASecondDevOnOneDirectoryIsRefused(t *testing.T) {
 	t.Parallel()
 	s := small(t, filepath.Join(t.TempDir(), "dev"))

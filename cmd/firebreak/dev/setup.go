@@ -54,7 +54,8 @@ func (s *session) prepare(ctx context.Context) error {
 	if err := s.makeDaemons(plan); err != nil {
 		return err
 	}
-	return s.prepareFaults()
+	s.prepareFaults()
+	return nil
 }
 
 func (s *session) makeDaemons(plan federation.Plan) error {

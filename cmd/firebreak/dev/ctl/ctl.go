@@ -39,7 +39,8 @@ type Server struct {
 }
 
 // Listen opens the socket in dir, in the place of one that a dev that was
-// killed has left. The caller holds the directory. Run closes it.
+// killed has left. The caller holds the directory. Commands wait until Run
+// runs, which closes the socket; Close closes one that is not run.
 func Listen(dir string, do func(ctx context.Context, words []string, say func(string)) error) (*Server, error) {
 	d, path, err := short(dir)
 	if err != nil {
@@ -67,10 +68,16 @@ func short(dir string) (*os.File, string, error) {
 	return d, filepath.Join(fmt.Sprintf("/proc/self/fd/%d", d.Fd()), Name), nil
 }
 
+// Close removes the socket. A second Close does nothing.
+func (s *Server) Close() {
+	s.lis.Close()
+	s.dir.Close() // opened for its path alone
+}
+
 // Run serves until ctx ends, and removes the socket.
 func (s *Server) Run(ctx context.Context) error {
 	var calls sync.WaitGroup
-	defer s.dir.Close() // opened for its path alone
+	defer s.Close()
 	defer calls.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

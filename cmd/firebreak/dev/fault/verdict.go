@@ -111,6 +111,8 @@ type Fault struct {
 	over    time.Time // when a command that ends by itself has ended; zero of others and before
 	healed  time.Time // zero while it lasts
 	before  Sample
+
+	recovery time.Duration // how long after its end it may hold up news
 }
 
 // recovery is how long after a fault news may still be late: connections are
@@ -129,7 +131,7 @@ func (e *Engine) Heard(r fleet.Region, now time.Time) time.Time {
 		if !f.over.IsZero() {
 			end = f.over
 		}
-		late := end.IsZero() || now.Before(end.Add(recovery))
+		late := end.IsZero() || now.Before(end.Add(f.recovery))
 		if late && f.holdsUp(r) && f.began.Before(heard) {
 			heard = f.began
 		}
@@ -140,10 +142,13 @@ func (e *Engine) Heard(r fleet.Region, now time.Time) time.Time {
 // maxUpkeep bounds what is remembered of it: far more than is recent.
 const maxUpkeep = 100
 
+// upkeepRecovery is recovery after upkeep: the other nodes were there.
+const upkeepRecovery = time.Second
+
 // Upkeep notes that something is done to a node that is no fault, and holds up
 // news all the same until the returned function is called.
 func (e *Engine) Upkeep(n federation.Node) (over func()) {
-	f := &Fault{Command: Command{Kind: Upgrade}, began: time.Now()}
+	f := &Fault{Command: Command{Kind: Upgrade}, began: time.Now(), recovery: upkeepRecovery}
 	f.Regions, f.Tiers = scope([]federation.Node{n})
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -164,7 +169,7 @@ func (f *Fault) holdsUp(r fleet.Region) bool {
 
 // begin notes a fault, before it happens.
 func (e *Engine) begin(ctx context.Context, c Command, nodes []federation.Node) *Fault {
-	f := &Fault{Command: c, began: time.Now(), before: e.cfg.Sample(ctx)}
+	f := &Fault{Command: c, began: time.Now(), before: e.cfg.Sample(ctx), recovery: recovery}
 	f.Regions, f.Tiers = scope(nodes)
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -12,10 +12,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/datadir"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/link"
@@ -223,6 +225,22 @@ func (f *Federation) watch(nodes context.Context, r *running) {
 func (f *Federation) wait() {
 	for _, r := range f.started() {
 		<-r.ended
+		f.removeSocket(r.node)
+	}
+}
+
+// removeSocket removes what a node that was killed has left, unless somebody
+// has started it since.
+func (f *Federation) removeSocket(n Node) {
+	path := f.paths.socketOf(n)
+	if path == "" {
+		return
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		conn.Close()
+	} else if errors.Is(err, syscall.ECONNREFUSED) {
+		_ = os.Remove(path) // else the node's next run does
 	}
 }
 
