@@ -134,6 +134,12 @@ func (s *session) prepareFaults() {
 // is ready. Its commands wait for the engine.
 func (s *session) listenToOthers() (err error) {
 	s.ctl, err = ctl.Listen(s.data, func(ctx context.Context, words []string, say func(string)) error {
+		if isStatus(words) {
+			for _, line := range s.picture().lines()[1:] { // without the gap above
+				say(line)
+			}
+			return nil
+		}
 		c, err := fault.Parse(words)
 		if err != nil {
 			return err

@@ -151,6 +151,7 @@ func TestFaultsFromAnotherTerminal(t *testing.T) {
 			want  string
 		}{
 			{[]string{"stop", "node", "ams/ams-2"}, 0, "stopping node ams/ams-2 (1 nodes)\nshould stay unaffected: rows, restarts and requests in iad"},
+			{[]string{"status"}, 0, "! broken: [stop node ams/ams-2]"},
 			{[]string{"heal"}, 0, "1 nodes were started again"},
 			{[]string{"kill", "region", "lhr"}, 1, `there is no region "lhr"`},
 			{[]string{"explode"}, 2, `unknown fault "explode"`},
