@@ -68,7 +68,7 @@ func (h *Handler) queries(w http.ResponseWriter, r *http.Request) {
 	})
 	switch {
 	case out.err != nil:
-		panic(http.ErrAbortHandler) // the client is gone, or does not read
+		h.abort(r, out)
 	case err != nil:
 		out.line(errorLine(explain(err)))
 		out.flush()

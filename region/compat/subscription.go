@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -136,6 +137,14 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, watch *live.Watc
 		}
 		out.flush()
 	}
+	h.abort(r, out)
+}
+
+// abort ends a stream that its client does not read, or has left.
+func (h *Handler) abort(r *http.Request, out *stream) {
+	if errors.Is(out.err, os.ErrDeadlineExceeded) {
+		h.Logger.Info("a client that did not read was cut off", "path", r.URL.Path, "client", r.RemoteAddr, "after", h.Stall)
+	}
 	panic(http.ErrAbortHandler)
 }
 
@@ -194,5 +203,5 @@ func (h *Handler) updates(w http.ResponseWriter, r *http.Request) {
 		}
 		out.flush()
 	}
-	panic(http.ErrAbortHandler)
+	h.abort(r, out)
 }
