@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/firebreak-dev/firebreak/internal/admin"
+	"github.com/firebreak-dev/firebreak/internal/checkpoint"
 	"github.com/firebreak-dev/firebreak/internal/fleet/presence"
 	"github.com/firebreak-dev/firebreak/internal/identity"
 	"github.com/firebreak-dev/firebreak/internal/replica/runner"
@@ -64,7 +65,13 @@ func (n *Node) assemble() (err error) {
 		}
 	}
 	n.assembleServers()
-	return nil
+	if cfg.CheckpointDir != "" {
+		n.copies, err = checkpoint.New(checkpoint.Config{
+			Dir: cfg.CheckpointDir, Database: n.dbPath(), State: checkpoint.StateDir(n.dbPath()), Store: n.db,
+			Command: cfg.CheckpointChild, Logger: n.log, Metrics: cfg.Registry,
+		})
+	}
+	return err
 }
 
 func (n *Node) assembleReporter() (err error) {

@@ -37,6 +37,9 @@ type Config struct {
 	Gateway bool     // answers routers and reports to global; as the certificate says
 	Globals []string // host:port of global nodes, for gateways
 
+	CheckpointDir   string   // where copies of the database go; empty makes none
+	CheckpointChild []string // command that runs a checkpoint child
+
 	Network    network.Network      // nil is the host's
 	Durability sqlite.Durability    // of local writes; zero is fsync
 	Control    string               // path of control.toml; empty means none

@@ -30,6 +30,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/firebreak-dev/firebreak/internal/admin"
+	"github.com/firebreak-dev/firebreak/internal/checkpoint"
 	"github.com/firebreak-dev/firebreak/internal/control"
 	"github.com/firebreak-dev/firebreak/internal/httpd"
 	"github.com/firebreak-dev/firebreak/internal/live"
@@ -81,6 +82,7 @@ type Node struct {
 	live     *live.Engine
 	http     *httpd.Server // nil without an address
 	metrics  *metrics
+	copies   *checkpoint.Supervisor // nil without checkpoints
 
 	stopping atomic.Bool
 }

@@ -62,6 +62,9 @@ func (n *Node) serve(ctx context.Context) error {
 		start("reporter", n.reporter.Run)
 	}
 	start("store", n.db.Watch)
+	if n.copies != nil {
+		start("checkpoints", n.copies.Run)
+	}
 	start("fitness", n.fit.run)
 	start("members", n.members.run)
 	start("probes", n.probes.run)

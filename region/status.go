@@ -84,6 +84,9 @@ func (n *Node) alarms(stats sqlite.Stats) []string {
 	if len(stats.Pinned) > 0 {
 		out = append(out, fmt.Sprintf("the database's log of %d bytes cannot start over while it is read by %s", stats.WALBytes, strings.Join(stats.Pinned, "; ")))
 	}
+	if n.copies != nil && n.copies.Trouble() != "" {
+		out = append(out, n.copies.Trouble())
+	}
 	if stats.Paused {
 		out = append(out, "what peers send waits, because the database's log is too long")
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/benchcmd"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/checkpointcmd"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/cli"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/run"
@@ -24,6 +25,6 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(cli.Main(ctx, cli.Config{
 		Args: os.Args[1:], In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: version,
-		Extra: []*cobra.Command{run.Command(version), dev.Command(version), benchcmd.Command()},
+		Extra: []*cobra.Command{run.Command(version), dev.Command(version), benchcmd.Command(), checkpointcmd.Command()},
 	}))
 }

@@ -73,14 +73,20 @@ type GRPC struct {
 // Region is the file of a region node.
 type Region struct {
 	Common
-	Region     string   `toml:"region" doc:"name of the region, as in the certificate"`
-	Generation string   `toml:"generation" doc:"the region's incarnation, as 'firebreak region add' printed it; equal on all its nodes"`
-	Durability string   `toml:"durability" doc:"fsync: an acknowledged write survives power loss; os: it survives kill -9"`
-	Socket     string   `toml:"socket" doc:"unix socket for the worker's daemon; empty for none"`
-	Globals    []string `toml:"globals" doc:"host:port of the global nodes' gRPC; used by gateways"`
-	Gossip     Gossip   `toml:"gossip"`
-	GRPC       GRPC     `toml:"grpc"`
-	HTTP       HTTP     `toml:"http"`
+	Region     string     `toml:"region" doc:"name of the region, as in the certificate"`
+	Generation string     `toml:"generation" doc:"the region's incarnation, as 'firebreak region add' printed it; equal on all its nodes"`
+	Durability string     `toml:"durability" doc:"fsync: an acknowledged write survives power loss; os: it survives kill -9"`
+	Socket     string     `toml:"socket" doc:"unix socket for the worker's daemon; empty for none"`
+	Globals    []string   `toml:"globals" doc:"host:port of the global nodes' gRPC; used by gateways"`
+	Gossip     Gossip     `toml:"gossip"`
+	GRPC       GRPC       `toml:"grpc"`
+	HTTP       HTTP       `toml:"http"`
+	Checkpoint Checkpoint `toml:"checkpoint"`
+}
+
+// Checkpoint says where copies of the database go.
+type Checkpoint struct {
+	Dir string `toml:"dir" doc:"directory, of several nodes if you like, for copies of the database, best on another disk; empty makes none"`
 }
 
 // HTTP is the listener of the HTTP API: /v1, as Corrosion has it, and /api/v1.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/checkpointcmd"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/config"
 	"github.com/firebreak-dev/firebreak/global"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
@@ -38,6 +39,10 @@ func openRegion(ctx context.Context, f *config.Region, s shared) (node, error) {
 	if err != nil {
 		return nil, err
 	}
+	child, err := checkpointChild()
+	if err != nil {
+		return nil, err
+	}
 	return region.New(ctx, region.Config{
 		Fleet: f.Fleet, Region: fleet.Region(f.Region), Node: s.worker(), Locality: f.Locality,
 		Generation: quic.Generation{Number: g.Number, Bits: g.Bits},
@@ -46,6 +51,7 @@ func openRegion(ctx context.Context, f *config.Region, s shared) (node, error) {
 		GRPC: f.GRPC.Listen, GRPCAdvertise: f.GRPC.Advertise, Socket: f.Socket, Admin: f.Admin,
 		HTTP: f.HTTP.Listen, HTTPToken: token,
 		Gateway: s.identity.ID().Role == identity.Gateway, Globals: f.Globals,
+		CheckpointDir: f.Checkpoint.Dir, CheckpointChild: child,
 		Durability: durability(f.Durability), Control: f.Control,
 		Logger: s.log, Registry: s.registry, Version: s.version, Network: s.network,
 	})
@@ -91,4 +97,13 @@ func durability(word string) sqlite.Durability {
 		return sqlite.OS
 	}
 	return sqlite.Fsync
+}
+
+// checkpointChild is this binary, as a checkpoint child.
+func checkpointChild() ([]string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	return append([]string{self}, checkpointcmd.ChildCommand()...), nil
 }

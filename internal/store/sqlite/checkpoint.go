@@ -32,6 +32,7 @@ type checkpointer struct {
 	c      *conn
 	wake   chan struct{} // of size 1
 	paused atomic.Bool   // peers' records wait
+	used   atomic.Int64  // bytes of the log that are in use, after the last commit
 	pins   atomic.Pointer[[]string]
 
 	// Owned by the loop.
@@ -61,6 +62,7 @@ func newCheckpointer(db *DB) (*checkpointer, error) {
 // wrote takes note of a commit, after which the log has so many pages.
 func (k *checkpointer) wrote(pages int) {
 	k.dirty, k.now = true, int64(pages)*walPage
+	k.used.Store(k.now)
 	if k.now < k.kicked {
 		k.kicked = 0 // it has started over
 	}

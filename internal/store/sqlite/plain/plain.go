@@ -16,6 +16,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store/custody"
 )
 
 // Config says how to open a database.
@@ -32,6 +33,9 @@ type DB struct {
 
 // Open opens or makes the database at path.
 func Open(path string, cfg Config) (*DB, error) {
+	if err := custody.Take(custody.Cgo); err != nil {
+		return nil, err
+	}
 	d := &sqlite3.SQLiteDriver{}
 	if cfg.Extension != "" {
 		d.Extensions = []string{cfg.Extension}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/sqltext"
+	"github.com/firebreak-dev/firebreak/internal/store/custody"
 )
 
 // The limits of one call.
@@ -35,6 +36,9 @@ func Rows(ctx context.Context, columns []string, rows [][]record.Value, sql stri
 	}
 	if len(columns) == 0 || len(columns) > maxColumn {
 		return nil, nil, fmt.Errorf("%d columns are not in 1 to %d", len(columns), maxColumn)
+	}
+	if err := custody.Take(custody.Cgo); err != nil {
+		return nil, nil, err
 	}
 	dc, err := (&sqlite3.SQLiteDriver{}).Open("file::memory:?mode=memory&cache=private")
 	if err != nil {
