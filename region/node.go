@@ -140,11 +140,18 @@ func (n *Node) openStore(ctx context.Context) (err error) {
 	n.db, err = sqlite.Open(ctx, sqlite.Config{
 		Path: n.dbPath(), Fleet: n.cfg.Fleet, Cluster: n.cfg.cluster(), Node: record.Node(n.cfg.Node),
 		Tables: table.All(), Views: table.Views(n.cfg.Region),
-		Durability: n.cfg.Durability, SetAside: true, Program: n.cfg.Version, Progress: n.dog.Loop("store", wedged).Mark,
+		Durability: n.cfg.Durability, SetAside: true, Program: n.cfg.Version, Budget: sqlite.Budget{Rate: writerRate, Burst: writerBurst}, Progress: n.dog.Loop("store", wedged).Mark,
 		Logger: n.log, Metrics: n.cfg.Registry,
 	})
 	return err
 }
+
+// What one writer may write: a full list of a worker at once, and far more in
+// the long run than a cell is made for. See docs/reference/withheld.md.
+const (
+	writerRate  = 5_000   // records a second
+	writerBurst = 200_000 // records
+)
 
 func (n *Node) openMesh() (err error) {
 	w := n.db.Writer()

@@ -71,6 +71,7 @@ type Tx interface {
 // Commit is the answer to a local write.
 type Commit struct {
 	Point    record.Point   // what was written; zero if nothing changed
+	Delayed  time.Duration  // how long the write waited because this node writes more than its budget
 	Standing []record.Point // for a write that changed nothing: the records that are there
 	Records  int
 }

@@ -127,8 +127,15 @@ func (s *step) setNode(n store.NodeState) {
 // dropOver drops the owned records of a node that are over, by the word of why.
 func (s *step) dropOver(node record.Node, why held) {
 	for _, p := range slices.SortedFunc(maps.Keys(s.st.slots), place.compare) {
-		if top := s.st.slots[p].top; top.at.Writer.Node == node && s.st.over(top.rec, top.at) {
+		sl := s.st.slots[p]
+		gone := func(h held) bool { return h.at.Writer.Node == node && s.st.over(h.rec, h.at) }
+		switch {
+		case gone(sl.top):
 			s.drop(p, why)
+		case sl.shown != nil && gone(*sl.shown): // below one that is withheld and is not over
+			s.change(p, s.st.row(p, sl.shown), nil, why)
+			sl.shown = nil
+			s.st.slots[p] = sl
 		}
 	}
 	for _, f := range s.st.foreign {

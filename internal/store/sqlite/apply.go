@@ -146,6 +146,7 @@ func (w *work) takeDelivery(d *delivery, until func() bool) (bool, error) {
 		return false, err
 	}
 	w.begin()
+	merged := 0
 	end, at := d.Range.To, record.Point{Writer: d.Writer, Version: d.Range.To}
 	for i := d.next; i < len(d.Changesets); i++ {
 		c := d.Changesets[i]
@@ -157,6 +158,7 @@ func (w *work) takeDelivery(d *delivery, until func() bool) (bool, error) {
 			if err := merge(d, c, id); err != nil {
 				return false, err
 			}
+			merged += len(c.Records)
 		}
 		if i+1 < len(d.Changesets) && until() {
 			end, d.next, d.from = c.Version, i+1, c.Version+1
@@ -164,6 +166,7 @@ func (w *work) takeDelivery(d *delivery, until func() bool) (bool, error) {
 			break
 		}
 	}
+	w.db.remote.spend(d.Writer, merged)
 	s := w.st.change(id)
 	s.recv = s.recv.With(record.Range{From: rest.From, To: end})
 	w.changed[id] = true

@@ -45,6 +45,7 @@ type Config struct {
 	Tables     []schema.Table        // replicated tables, with ids; of kind zero: local tables
 	Views      []string              // CREATE VIEW statements, made anew at every open
 	Durability Durability            // zero is Fsync
+	Budget     Budget                // of each writer; zero means none
 	Now        func() time.Time      // nil means time.Now
 	Limits     Limits                // of readers
 	Logger     *slog.Logger          // nil discards

@@ -198,7 +198,7 @@ func TestSnapshotThatPinsTheLogIsEnded(t *testing.T) {
 }
 
 func TestWritersTakeTurns(t *testing.T) {
-	q := newRemoteQueue()
+	q := newRemoteQueue(Budget{})
 	noisy, quiet := record.Writer{Node: "noisy"}, record.Writer{Node: "quiet"}
 	for i := range 100 {
 		if err := q.push(t.Context(), &delivery{Delivery: record.Delivery{Writer: noisy, Range: record.Range{From: record.Version(i + 1)}}}); err != nil {

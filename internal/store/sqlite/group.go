@@ -41,6 +41,46 @@ func (db *DB) Update(ctx context.Context, fn func(store.Tx) error) (store.Commit
 }
 
 func (db *DB) update(ctx context.Context, alone bool, fn func(*tx) error) (store.Commit, error) {
+	delayed, err := db.delay(ctx)
+	if err != nil {
+		return store.Commit{}, err
+	}
+	commit, err := db.updateNow(ctx, alone, fn)
+	commit.Delayed = delayed
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.cfg.Budget.Rate > 0 {
+		db.spent.spend(db.cfg.Budget, time.Now(), commit.Records)
+	}
+	return commit, err
+}
+
+// delay waits until this node's own budget is not overdrawn.
+func (db *DB) delay(ctx context.Context) (waited time.Duration, err error) {
+	if db.cfg.Budget.Rate == 0 {
+		return 0, nil
+	}
+	start := time.Now()
+	for {
+		db.mu.Lock()
+		step := db.spent.wait(db.cfg.Budget, time.Now())
+		db.mu.Unlock()
+		if step == 0 {
+			break
+		}
+		if err := backoff.Wait(ctx, step+time.Millisecond); err != nil {
+			return 0, fmt.Errorf("delayed: this node writes more than %d records a second: %w", db.cfg.Budget.Rate, err)
+		}
+		waited = time.Since(start)
+	}
+	db.metrics.delayed.Add(waited.Seconds())
+	if waited > time.Second {
+		db.cfg.Logger.Warn("local write was delayed: this node writes more than its budget", "rate", db.cfg.Budget.Rate, "waited", waited)
+	}
+	return waited, nil
+}
+
+func (db *DB) updateNow(ctx context.Context, alone bool, fn func(*tx) error) (store.Commit, error) {
 	var waited time.Duration
 	for {
 		w := &localWrite{ctx: ctx, fn: fn, alone: alone, turn: make(chan *tx), ran: make(chan error), done: make(chan struct{})}

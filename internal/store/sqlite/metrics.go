@@ -22,6 +22,7 @@ type metrics struct {
 	queries     *prometheus.CounterVec
 	capped      prometheus.Counter
 	isolated    prometheus.Counter
+	delayed     prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, db *DB) *metrics {
@@ -45,12 +46,13 @@ func newMetrics(reg prometheus.Registerer, db *DB) *metrics {
 		queries:     prometheus.NewCounterVec(prometheus.CounterOpts(name("queries_total", "Read-only statements, by outcome.")), []string{"outcome"}),
 	}
 	m.capped = prometheus.NewCounter(prometheus.CounterOpts(name("withheld_cap_total", "Deliveries refused because too much of their writer is withheld.")))
+	m.delayed = prometheus.NewCounter(prometheus.CounterOpts(name("local_delayed_seconds_total", "Time that local writes waited for this node's own budget.")))
 	m.isolated = prometheus.NewCounter(prometheus.CounterOpts(name("isolated_total", "Batches that failed to merge and were merged record by record.")))
 	gauge := func(n, help string, fn func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(name(n, help)), fn)
 	}
 	m.all = []prometheus.Collector{
-		m.local, m.deliveries, m.commits, m.slices, m.checkpoints, m.queries, m.capped, m.isolated,
+		m.local, m.deliveries, m.commits, m.slices, m.checkpoints, m.queries, m.capped, m.isolated, m.delayed,
 		gauge("withheld_records", "Records received and not visible.", func() float64 { return float64(db.withheld().all()) }),
 		gauge("wal_bytes", "Size of the write-ahead log.", func() float64 {
 			if db.wal == nil {
@@ -70,6 +72,7 @@ func newMetrics(reg prometheus.Registerer, db *DB) *metrics {
 			}
 			return 1
 		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts(name("apply_passed_total", "Times that a delivery was passed over because its writer is over its budget.")), func() float64 { return float64(db.remote.passed()) }),
 		gauge("apply_queue", "Deliveries that wait.", func() float64 { return float64(db.remote.length()) }),
 	}
 	for _, r := range store.Reasons {

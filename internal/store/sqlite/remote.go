@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
@@ -32,13 +34,15 @@ type remoteQueue struct {
 	mu     sync.Mutex
 	byFrom map[record.Writer][]*delivery
 	turn   []record.Writer // writers with a queue, the next first
+	spent  buckets
+	late   int // deliveries that others' were merged before, for their writer's budget
 	closed error
 }
 
-func newRemoteQueue() *remoteQueue {
+func newRemoteQueue(budget Budget) *remoteQueue {
 	return &remoteQueue{
 		wake: make(chan struct{}, 1), slots: make(chan struct{}, maxQueued),
-		byFrom: map[record.Writer][]*delivery{},
+		byFrom: map[record.Writer][]*delivery{}, spent: buckets{budget, map[record.Writer]*bucket{}},
 	}
 }
 
@@ -75,9 +79,10 @@ func (q *remoteQueue) pop() *delivery {
 	if len(q.turn) == 0 {
 		return nil
 	}
-	w := q.turn[0]
+	at := q.next(time.Now())
+	w := q.turn[at]
 	d := q.byFrom[w][0]
-	q.turn = q.turn[1:]
+	q.turn = slices.Delete(q.turn, at, at+1)
 	if rest := q.byFrom[w][1:]; len(rest) > 0 {
 		q.byFrom[w] = rest
 		q.turn = append(q.turn, w)
@@ -85,6 +90,32 @@ func (q *remoteQueue) pop() *delivery {
 		delete(q.byFrom, w)
 	}
 	return d
+}
+
+// next is the place of the first writer that keeps to its budget; if there is
+// none, the first: nobody waits for it then.
+func (q *remoteQueue) next(now time.Time) int {
+	for i, w := range q.turn {
+		if !q.spent.over(w, now) {
+			q.late += i
+			return i
+		}
+	}
+	return 0
+}
+
+// spend counts what was merged of a writer.
+func (q *remoteQueue) spend(w record.Writer, records int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.spent.spend(w, time.Now(), records)
+}
+
+// passed is how often a delivery was passed over for its writer's budget.
+func (q *remoteQueue) passed() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.late
 }
 
 // unpop puts back a delivery that is half done: first of its writer.

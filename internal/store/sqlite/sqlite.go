@@ -63,9 +63,12 @@ type DB struct {
 	unclean bool          // the file was not closed, and is looked over while it serves
 
 	tableSet atomic.Pointer[tableSet]
-	writer   atomic.Pointer[record.Writer]
-	failed   atomic.Pointer[error]
-	held     atomic.Pointer[heldCount]
+	mu       sync.Mutex
+	spent    bucket // of this node's own writes; guarded by mu
+
+	writer atomic.Pointer[record.Writer]
+	failed atomic.Pointer[error]
+	held   atomic.Pointer[heldCount]
 
 	// Owned by the loop.
 	c       *conn
@@ -135,7 +138,7 @@ func openSound(ctx context.Context, cfg Config) (*DB, error) {
 func open(ctx context.Context, cfg Config, lock *fileLock) (*DB, error) {
 	db := &DB{
 		cfg: cfg, lock: lock,
-		local: make(chan *localWrite, maxLocal), remote: newRemoteQueue(), jobs: make(chan *job),
+		local: make(chan *localWrite, maxLocal), remote: newRemoteQueue(cfg.Budget), jobs: make(chan *job),
 		quit: make(chan struct{}), closed: make(chan struct{}), broke: make(chan struct{}),
 		hasher: record.NewHasher(cfg.Fleet, cfg.Cluster), maxHeld: maxHeld,
 	}
