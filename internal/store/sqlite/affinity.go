@@ -1,7 +1,9 @@
 package sqlite
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -41,6 +43,21 @@ func affinityIn(t schema.Table, declared string) affinity {
 		return affinityBlob
 	}
 	return affinityOf(declared)
+}
+
+// Warnings tells of columns whose declared type lets SQLite change what is
+// written, and does not look so.
+func Warnings(t schema.Table) []string {
+	var out []string
+	for _, c := range slices.Concat(t.Key, t.Columns) {
+		plain := strings.Contains(c.Type, "INT") || strings.HasPrefix(c.Type, "NUMERIC") || strings.HasPrefix(c.Type, "DECIMAL")
+		if t.Strict || plain || affinityIn(t, c.Type) != affinityNumeric {
+			continue
+		}
+		out = append(out, fmt.Sprintf("table %s: column %s: %s is no type of SQLite, which makes numbers of texts that look like one, as 7 of '007'; declare it TEXT to keep them",
+			t.Name, c.Name, c.Type))
+	}
+	return out
 }
 
 // surelyKept reports whether SQLite stores v in a column of affinity a as it

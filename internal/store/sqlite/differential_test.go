@@ -31,7 +31,7 @@ type differential struct {
 // statement answers as in plain SQLite, the tables of both nodes hold what
 // plain SQLite's does, and a changeset has just the rows that are different.
 func TestRandomSQLIsWhatPlainSQLiteDoes(t *testing.T) {
-	seeds := uint64(40)
+	seeds := uint64(20)
 	if testing.Short() {
 		seeds = 8
 	}

@@ -135,3 +135,11 @@ func (p *pair) shows(sql string, want ...string) {
 		}
 	}
 }
+
+// exchange brings to each node all that the other has written.
+func (p *pair) exchange() {
+	p.tb.Helper()
+	a, b := deliverAll(p.tb, p.a, p.a.Writer()), deliverAll(p.tb, p.b, p.b.Writer())
+	apply(p.tb, p.a, b...)
+	apply(p.tb, p.b, a...)
+}

@@ -1,0 +1,93 @@
+package sqlite_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
+)
+
+// Files in the shapes that Corrosion's users have load as shared tables, with
+// nothing left out, and a node keeps what they hold.
+func TestCorrosionSchemaFilesLoadAsSharedTables(t *testing.T) {
+	files, err := filepath.Glob("testdata/corrosion/*.sql")
+	if err != nil || len(files) < 3 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			sql, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := newPair(t, string(sql))
+			for _, table := range p.tables {
+				if table.Kind != record.Shared {
+					t.Errorf("table %s is %v", table.Name, table.Kind)
+				}
+				if got := parse(t, table.SQL())[0]; got.ID != table.ID {
+					t.Errorf("table %s has another id by its own SQL", table.Name)
+				}
+				key := make([]string, len(table.Key))
+				for i := range key {
+					key[i] = map[bool]string{true: "7", false: "'7'"}[strings.Contains(table.Key[i].Type, "INT")]
+				}
+				p.write("INSERT INTO \"" + table.Name + "\" (" + order(table) + ") VALUES (" + strings.Join(key, ", ") + ")")
+			}
+			p.agree()
+			for _, db := range []*sqlite.DB{p.a, p.b} {
+				want := strings.Count(string(sql), "CREATE INDEX")
+				if got := query(t, db, "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL AND name NOT LIKE '\\_fb%' ESCAPE '\\'"); got[0][0].Int != int64(want) {
+					t.Errorf("%v indexes, want %d", got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestAffinitiesThatSurpriseAreToldOf(t *testing.T) {
+	tables := parse(t, "CREATE TABLE t (k TEXT NOT NULL PRIMARY KEY, v ANY, j JSON, at TIMESTAMP, up BOOLEAN, s STRING, n INTEGER, d DECIMAL(10, 2), x, b BLOB);\nCREATE TABLE u (k TEXT NOT NULL PRIMARY KEY, v ANY) STRICT")
+	got := sqlite.Warnings(tables[0])
+	if len(got) != 5 || !strings.Contains(got[0], "column v: ANY is no type of SQLite") || !strings.Contains(got[4], "column s: STRING") {
+		t.Errorf("warnings %q", got)
+	}
+	if got := sqlite.Warnings(tables[1]); got != nil {
+		t.Errorf("of a STRICT table: %q", got)
+	}
+}
+
+func TestTablesOfTheGuideLoad(t *testing.T) {
+	guide, err := os.ReadFile("../../../docs/guides/your-tables.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(guide), "```sql\n")
+	sql, _, _ := strings.Cut(rest, "```")
+	p := newPair(t, sql)
+	var got []string
+	for _, table := range p.tables {
+		got = append(got, table.Name)
+	}
+	same(t, "tables", []string{"volumes", "flags", "scratch"}, got)
+	p.write(`INSERT INTO volumes (worker, id, doc) VALUES ('w1', 'v', '{"app":"web"}')`, "INSERT INTO flags VALUES ('a', '007')", "INSERT INTO scratch (note) VALUES ('x')")
+	p.shows("SELECT id FROM volumes WHERE app = 'web'", `"v"`)
+}
+
+// Two nodes that cannot see each other add to one row: then it is one of the
+// two, whole, and the same at both.
+func TestSetInOneSharedRowIsOneOfTheTwo(t *testing.T) {
+	p := newPair(t, "CREATE TABLE game (endpoint TEXT NOT NULL PRIMARY KEY, givers BLOB)")
+	p.write("INSERT INTO game VALUES ('e', jsonb_array('first'))")
+	for node, db := range map[string]*sqlite.DB{"a": p.a, "b": p.b} {
+		mustExec(t, db, "UPDATE game SET givers = jsonb_insert(givers, '$[#]', ?)", node)
+	}
+	p.exchange()
+	a, b := query(t, p.a, "SELECT json(givers) FROM game"), query(t, p.b, "SELECT json(givers) FROM game")
+	same(t, "rows", a, b)
+	if got := a[0][0].Data; got != `["first","a"]` && got != `["first","b"]` {
+		t.Errorf("the row is %s", got)
+	}
+}

@@ -1,0 +1,14 @@
+﻿CREATE TABLE IF NOT EXISTS "Messages" (
+  pk BLOB NOT NULL,
+  [Seq] INTEGER NOT NULL,
+  stamp TEXT NOT NULL DEFAULT 0,
+  flag BOOLEAN NOT NULL DEFAULT false,
+  note TEXT NOT NULL DEFAULT "",
+  raw BLOB NOT NULL DEFAULT X'',
+  five INTEGER NOT NULL DEFAULT +5, -- with a sign
+  two INTEGER NOT NULL DEFAULT (1+1),
+  code char(4) not null default 'XXXX',
+  at DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  PRIMARY KEY (pk, "Seq")
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS messages_at ON "Messages" (at DESC);
