@@ -24,7 +24,7 @@ type Statement struct {
 type Request struct {
 	Statements  []Statement
 	LocalTables bool          // CREATE and DROP of tables of this node alone, and of their indexes, are allowed
-	Timeout     time.Duration // zero, or more than a second: a second, as it keeps everything else of this node waiting
+	Timeout     time.Duration // of running, once it is its turn; zero, or more than a second: a second, as all other writes wait then
 }
 
 // Affected is what one statement did.
@@ -72,15 +72,16 @@ func (db *DB) exec(ctx context.Context, r Request) ([]Affected, store.Commit, er
 	case n > maxStatements:
 		return nil, store.Commit{}, fmt.Errorf("%d statements are over the limit of %d: %w", n, maxStatements, store.ErrTooLarge)
 	}
-	outer, limit := ctx, db.cfg.Limits
+	limit := db.cfg.Limits
 	limit.Time = min(limit.Time, maxExec)
 	if r.Timeout > 0 {
 		limit.Time = min(limit.Time, r.Timeout)
 	}
-	ctx, stop := context.WithTimeout(ctx, limit.Time)
-	defer stop()
 	var out []Affected
 	commit, err := db.update(ctx, true, func(x *tx) error {
+		outer := ctx // waiting for its turn costs nobody else anything
+		ctx, stop := context.WithTimeout(ctx, limit.Time)
+		defer stop()
 		defer x.c.limitUser()()
 		out = make([]Affected, len(r.Statements))
 		for i, s := range r.Statements {
@@ -92,7 +93,7 @@ func (db *DB) exec(ctx context.Context, r Request) ([]Affected, store.Commit, er
 		}
 		return nil
 	})
-	return out, commit, tooLong(outer, err, limit)
+	return out, commit, err
 }
 
 var writingWords = []string{"INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"}
