@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/firebreak-dev/firebreak/cmd/bench/suite"
 	"github.com/firebreak-dev/firebreak/internal/bench"
@@ -100,11 +101,59 @@ func TestBadInputIsAClearError(t *testing.T) {
 }
 
 func TestAnExtensionThatDoesNotLoadFailsItsBenchByName(t *testing.T) {
-	t.Setenv("CRSQLITE_SO", filepath.Join(t.TempDir(), "none.so"))
-	code, out, errs := call(t, "-only", "cr-sqlite", "-results", "", "-memory", t.TempDir(), "-disk", t.TempDir())
-	if code != exitFailed || !strings.Contains(errs, "CRSQLITE_SO") || !strings.Contains(errs, "does not load") || !strings.Contains(out, "failed") {
-		t.Errorf("exit %d\n%s\n%s", code, out, errs)
+	garbage := filepath.Join(t.TempDir(), "garbage.so")
+	if err := os.WriteFile(garbage, []byte("no shared object\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	for _, so := range []string{filepath.Join(t.TempDir(), "none.so"), garbage} {
+		t.Setenv("CRSQLITE_SO", so)
+		code, out, errs := call(t, "-only", "cr-sqlite", "-results", "", "-memory", t.TempDir(), "-disk", t.TempDir())
+		if code != exitFailed || !strings.Contains(errs, "CRSQLITE_SO") || !strings.Contains(errs, "does not load") || !strings.Contains(out, "failed") {
+			t.Errorf("%s: exit %d\n%s\n%s", so, code, out, errs)
+		}
+	}
+}
+
+// smallDevice mounts a tmpfs of a size.
+func smallDevice(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("needs the right to mount a small tmpfs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func TestADeviceWithoutSpaceIsAClearError(t *testing.T) {
+	small := smallDevice(t, "1m")
+	for _, c := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"for the data", []string{"-only", "B04", "-results", "", "-memory", small, "-disk", t.TempDir()}, "no space: 1 MB are free in " + small},
+		{"for the disk's timing", []string{"-only", "B14", "-results", "", "-memory", t.TempDir(), "-disk", full(t)}, "no space left on device"},
+		{"for the results", []string{"-only", "B14", "-results", full(t), "-memory", t.TempDir(), "-disk", t.TempDir()}, "no space left on device"},
+	} {
+		if code, _, errs := call(t, c.args...); code != exitFailed || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: exit %d: %q, want %q", c.name, code, errs, c.want)
+		}
+	}
+}
+
+// full is a device on which nothing is free.
+func full(t *testing.T) string {
+	t.Helper()
+	dir := smallDevice(t, "64k")
+	if err := os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 1<<20), 0o600); err == nil {
+		t.Fatal("the small device is not small")
+	}
+	return dir
 }
 
 func TestAFullDeviceIsSaidBeforeTheWork(t *testing.T) {
