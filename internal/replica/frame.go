@@ -28,6 +28,31 @@ const (
 	kindAnswer = 0x07 // id (8 bytes), a byte with the number of the frame from 0, a byte that is 1 in the last one; then as a push
 )
 
+// KindOf names the kind of a frame, for those who count them: push, root,
+// leaves, ask, sets, want or answer; else it is empty.
+func KindOf(frame []byte) string {
+	if len(frame) == 0 {
+		return ""
+	}
+	switch frame[0] {
+	case kindPush:
+		return "push"
+	case kindRoot:
+		return "root"
+	case kindLeaves:
+		return "leaves"
+	case kindAsk:
+		return "ask"
+	case kindSets:
+		return "sets"
+	case kindWant:
+		return "want"
+	case kindAnswer:
+		return "answer"
+	}
+	return ""
+}
+
 var (
 	errTruncated = errors.New("truncated")
 	errCount     = errors.New("count beyond its cap")

@@ -6,11 +6,9 @@ import "github.com/firebreak-dev/firebreak/internal/bench"
 // every run: what is not measured is not hidden.
 func missing() []bench.Bench {
 	return []bench.Bench{
-		{Name: "B02", Title: "propagate-cell", Set: bench.Full, Missing: "no simulation of a cell over long links yet"},
 		{Name: "B06", Title: "sustained", Set: bench.Full, Missing: "no run with doubling load yet"},
 		{Name: "B07", Title: "cold-join", Set: bench.Full, Missing: "nodes join by asking for ranges; there is no snapshot to send"},
 		{Name: "B08", Title: "warm-restart", Set: bench.Full, Missing: "not measured yet"},
-		{Name: "B09", Title: "catch-up", Set: bench.Full, Missing: "not measured yet"},
 		{Name: "B11", Title: "sync-repair", Set: bench.Full, Missing: "silent divergence is reported and not repaired yet"},
 		{Name: "B13", Title: "storage", Set: bench.Full, Missing: "not measured yet"},
 		{Name: "B14", Title: "schema", Set: bench.Full, Missing: "replicated tables cannot be changed while a node runs"},

@@ -32,6 +32,9 @@ type Node struct {
 
 	// Wrote is told of every changeset that the node commits; may be nil.
 	Wrote func(record.Changeset)
+	// Saw is told of every entry of the node's feed, its own writes included;
+	// may be nil.
+	Saw func(store.Entry)
 	// Reports collects what the cores of all starts reported.
 	Reports []replica.Report
 
@@ -182,6 +185,9 @@ func (n *Node) pump() {
 
 func (n *Node) committed(entries []store.Entry) {
 	for _, e := range entries {
+		if n.Saw != nil {
+			n.Saw(e)
+		}
 		if e.Local != nil && n.Wrote != nil {
 			n.Wrote(*e.Local)
 		}
@@ -256,6 +262,9 @@ func (w *World) send(from *Node, s replica.Send) {
 	if s.Push {
 		w.Pushes++
 	}
+	kind := replica.KindOf(s.Frame)
+	t := w.Sent[kind]
+	w.Sent[kind] = Traffic{t.Frames + 1, t.Bytes + len(s.Frame)}
 	to := w.node(s.To)
 	copies := 1
 	if !to.Up() || w.cut[[2]record.Node{from.Name, s.To}] || w.cfg.Loss > 0 && w.random.Float64() < w.cfg.Loss {

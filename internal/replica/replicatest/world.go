@@ -40,6 +40,12 @@ type World struct {
 	Frames, Bytes int // sent, by class: see Pushes
 	Pushes        int
 	Closings      int
+	Sent          map[string]Traffic // by replica.KindOf
+}
+
+// Traffic is what was sent of one kind.
+type Traffic struct {
+	Frames, Bytes int
 }
 
 // epoch is the wall time at which every world begins.
@@ -47,7 +53,7 @@ var epoch = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 
 // New returns a world without nodes.
 func New(cfg Config) *World {
-	return &World{cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, 1)), cut: map[[2]record.Node]bool{}, trace: fnv.New64a()}
+	return &World{cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, 1)), cut: map[[2]record.Node]bool{}, trace: fnv.New64a(), Sent: map[string]Traffic{}}
 }
 
 // Trace returns a hash over all that has happened.
