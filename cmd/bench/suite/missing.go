@@ -8,13 +8,10 @@ func missing() []bench.Bench {
 	return []bench.Bench{
 		{Name: "B06", Title: "sustained", Set: bench.Full, Missing: "no run with doubling load yet"},
 		{Name: "B07", Title: "cold-join", Set: bench.Full, Missing: "nodes join by asking for ranges; there is no snapshot to send"},
-		{Name: "B08", Title: "warm-restart", Set: bench.Full, Missing: "not measured yet"},
 		{Name: "B11", Title: "sync-repair", Set: bench.Full, Missing: "silent divergence is reported and not repaired yet"},
-		{Name: "B13", Title: "storage", Set: bench.Full, Missing: "not measured yet"},
 		{Name: "B14", Title: "schema", Set: bench.Full, Missing: "replicated tables cannot be changed while a node runs"},
 		{Name: "B17", Title: "watch-fanout", Set: bench.Full, Missing: "not measured yet"},
 		{Name: "B21", Title: "global-growth", Set: bench.Full, Missing: "not measured yet"},
-		{Name: "B23", Title: "memory", Set: bench.Full, Missing: "not measured yet"},
 		{Name: "B24", Title: "detect-failure", Set: bench.Full, Missing: "not measured yet"},
 		{Name: "B25", Title: "blast-isolation", Set: bench.Full, Missing: "not measured yet"},
 		{Name: "B26", Title: "soak", Set: bench.Soak, Missing: "there is no soak run yet"},

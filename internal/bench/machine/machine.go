@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +38,26 @@ func Used() (Usage, error) {
 		Mallocs: m.Mallocs, MallocBytes: m.TotalAlloc,
 		Written: written(),
 	}, nil
+}
+
+// Memory is what this process holds.
+type Memory struct {
+	Heap     uint64 // bytes of live objects
+	Resident uint64 // bytes of RAM, C's included
+}
+
+// Held collects garbage and says what is left.
+func Held() Memory {
+	runtime.GC()
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	out := Memory{Heap: m.HeapAlloc}
+	if f := strings.Fields(strings.Join(lines("/proc/self/statm"), " ")); len(f) > 1 {
+		pages, _ := strconv.ParseUint(f[1], 10, 64)
+		out.Resident = pages * uint64(os.Getpagesize())
+	}
+	return out
 }
 
 // written is zero where the kernel does not count.
