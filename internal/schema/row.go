@@ -20,7 +20,7 @@ func (t Table) Record(row []record.Value, stamp string) (record.Record, error) {
 	r := record.Record{Table: t.ID, Kind: t.Kind, Key: key}
 	var cells []record.Cell
 	for i, c := range t.Columns {
-		if v := row[len(t.Key)+i]; c.Expr != "" || !v.Equal(c.Absent()) {
+		if v := row[len(t.Key)+i]; !v.Equal(c.Absent()) {
 			cells = append(cells, record.Cell{Column: c.ID, Value: v})
 		}
 	}
@@ -47,7 +47,7 @@ func (t Table) order(row []record.Value) (string, error) {
 }
 
 // Row makes the row of a live record: key columns, then each column's cell or
-// its absent value. Cells of unknown columns come back beside it.
+// what a row shows without one. Cells of unknown columns come back beside it.
 func (t Table) Row(r record.Record) (row []record.Value, unknown []record.Cell, err error) {
 	row, err = r.Key.Columns()
 	if err != nil {
@@ -63,7 +63,7 @@ func (t Table) Row(r record.Record) (row []record.Value, unknown []record.Cell, 
 	for _, c := range t.Columns {
 		i := slices.IndexFunc(cells, func(x record.Cell) bool { return x.Column == c.ID })
 		if i < 0 {
-			row = append(row, c.Absent())
+			row = append(row, c.Missing(t.Strict))
 			continue
 		}
 		row = append(row, cells[i].Value)

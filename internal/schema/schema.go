@@ -5,6 +5,7 @@ package schema
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 )
@@ -16,13 +17,39 @@ type Column struct {
 	Type    string       // upper case, as declared
 	NotNull bool         // key columns are, whatever this says
 	Default record.Value // constant default, as the column stores it; NULL for none or for an expression
-	Expr    string       // expression default, evaluated by the writer alone; empty for none
+	Expr    string       // expression default, evaluated by the writer alone and then carried; empty for none
 	Collate string       // upper case; empty is BINARY; always so in a key
 	ID      record.ColumnID
 }
 
 // Absent returns the value that a row has in c if its record carries no cell.
 func (c Column) Absent() record.Value { return c.Default }
+
+// Missing returns what a row shows of a record that carries no cell of c: the
+// absent value, or the zero value of its type if that is NULL and c may not be.
+func (c Column) Missing(strict bool) record.Value {
+	v := c.Absent()
+	if v.Type != record.Null || !c.NotNull {
+		return v
+	}
+	has := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(c.Type, p) })
+	}
+	// Section 3.1 of https://www.sqlite.org/datatype3.html.
+	switch {
+	case strict && c.Type == "ANY":
+		return record.Of([]byte{})
+	case has("INT"):
+		return record.Of(0)
+	case has("CHAR", "CLOB", "TEXT"):
+		return record.Of("")
+	case has("BLOB"), c.Type == "":
+		return record.Of([]byte{})
+	case has("REAL", "FLOA", "DOUB"):
+		return record.Of(0.0)
+	}
+	return record.Of(0)
+}
 
 // Generated is a column that each node computes. It has no cells and no id.
 type Generated struct {
