@@ -37,23 +37,25 @@ type Limits struct {
 
 // Config says which file to open and in whose name.
 type Config struct {
-	Path       string                // database file; its directory must exist
-	Fleet      string                // name of the fleet
-	Cluster    string                // "global" or "region/<name>"; for lanes "global" too
-	Lane       string                // region whose records a global node keeps here; empty for a region's own cluster
-	Node       record.Node           // whose database it is
-	Tables     []schema.Table        // replicated tables, with ids; of kind zero: local tables
-	Views      []string              // CREATE VIEW statements, made anew at every open
-	Durability Durability            // zero is Fsync
-	Budget     Budget                // of each writer; zero means none
-	Now        func() time.Time      // nil means time.Now
-	Limits     Limits                // of readers
-	Logger     *slog.Logger          // nil discards
-	Metrics    prometheus.Registerer // nil leaves metrics unregistered
-	SetAside   bool                  // a damaged file is renamed and kept, and the store starts empty; else it is refused
-	Progress   func()                // called in every round of the loop, for a watchdog; nil for none
-	FeedKeep   int                   // feed entries kept on disk; zero means 100,000
-	Program    string                // version of the program: another one tries again what has ended the process
+	Path        string                // database file; its directory must exist
+	Fleet       string                // name of the fleet
+	Cluster     string                // "global" or "region/<name>"; for lanes "global" too
+	Lane        string                // region whose records a global node keeps here; empty for a region's own cluster
+	Node        record.Node           // whose database it is
+	Tables      []schema.Table        // replicated tables, with ids; of kind zero: local tables
+	Definitions bool                  // users' tables come beside those, by definitions that replicate
+	Stagger     time.Duration         // within which the nodes take their turns at a step that blocks writes; zero means 30s
+	Views       []string              // CREATE VIEW statements, made anew at every open
+	Durability  Durability            // zero is Fsync
+	Budget      Budget                // of each writer; zero means none
+	Now         func() time.Time      // nil means time.Now
+	Limits      Limits                // of readers
+	Logger      *slog.Logger          // nil discards
+	Metrics     prometheus.Registerer // nil leaves metrics unregistered
+	SetAside    bool                  // a damaged file is renamed and kept, and the store starts empty; else it is refused
+	Progress    func()                // called in every round of the loop, for a watchdog; nil for none
+	FeedKeep    int                   // feed entries kept on disk; zero means 100,000
+	Program     string                // version of the program: another one tries again what has ended the process
 
 	// Trip is called with every row that peers' records are about to show, to
 	// break the program on purpose: it may panic or end the process. For tests
@@ -97,6 +99,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Progress == nil {
 		c.Progress = func() {}
+	}
+	if c.Stagger == 0 {
+		c.Stagger = 30 * time.Second
 	}
 	if c.FeedKeep == 0 {
 		c.FeedKeep = 100_000

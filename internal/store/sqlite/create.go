@@ -202,7 +202,7 @@ func changesView(tables []*table) string {
 	const groups = 50 // terms of one compound SELECT, which are bounded
 	var parts, all []string
 	for _, t := range tables {
-		if t.Kind == 0 || t.ID == closedID {
+		if t.Kind == 0 || t.internal() {
 			continue
 		}
 		key := make([]string, len(t.Key))

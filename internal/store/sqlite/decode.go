@@ -17,30 +17,33 @@ type column struct {
 	at       int // in a row
 	affinity affinity
 	absent   record.Value
+	missing  record.Value // what a row shows of a record that has no cell
+	going    bool         // it was dropped, and is about to be taken out of the table
 }
 
 // columnsOf returns the columns of s in the order of cells.
 func columnsOf(s schema.Table) []column {
 	out := make([]column, len(s.Columns))
 	for i, c := range s.Columns {
-		out[i] = column{Column: c, at: len(s.Key) + i, affinity: affinityIn(s, c.Type), absent: c.Absent()}
+		out[i] = column{Column: c, at: len(s.Key) + i, affinity: affinityIn(s, c.Type), absent: c.Absent(), missing: c.Missing(s.Strict)}
 	}
 	slices.SortFunc(out, func(a, b column) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
 // decode makes the row of a live record with this key, and the bytes of cells
-// of unknown columns. It reports whether the record is as a table of these
-// columns writes it: a cell that equals its column's absent value is left out,
-// one of a column whose default is an expression is not.
+// that lie beside it. It reports whether the record is as a table of these
+// columns writes it: a cell that equals its column's absent value is left out.
 func (t *table) decode(r record.Record, key []record.Value) (row store.Row, more []byte, canonical bool, err error) {
 	row = make(store.Row, t.Width())
 	copy(row, key)
 	canonical = true
 	known := t.columns
 	absent := func() {
-		row[known[0].at] = known[0].absent
-		canonical = canonical && known[0].Expr == ""
+		c := &known[0]
+		if row[c.at] = c.missing; !c.missing.Equal(c.absent) {
+			more = record.AppendCell(more, record.Cell{Column: c.ID})
+		}
 		known = known[1:]
 	}
 	err = record.EachCell(string(r.Cells), func(c record.Cell) {
@@ -52,7 +55,10 @@ func (t *table) decode(r record.Record, key []record.Value) (row store.Row, more
 			return
 		}
 		row[known[0].at] = c.Value
-		canonical = canonical && (known[0].Expr != "" || !c.Value.Equal(known[0].absent))
+		canonical = canonical && !c.Value.Equal(known[0].absent)
+		if known[0].going {
+			more = record.AppendCell(more, c)
+		}
 		known = known[1:]
 	})
 	for len(known) > 0 {
@@ -79,7 +85,7 @@ func (t *table) encode(row store.Row, order string) (record.Record, error) {
 	}
 	cells := make([]byte, 0, size)
 	for _, c := range t.columns {
-		if v := row[c.at]; c.Expr != "" || !v.Equal(c.absent) {
+		if v := row[c.at]; !v.Equal(c.absent) {
 			cells = record.AppendCell(cells, record.Cell{Column: c.ID, Value: v})
 		}
 	}

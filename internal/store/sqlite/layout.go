@@ -46,11 +46,12 @@ var engineTables = []string{
 		hash BLOB PRIMARY KEY, crashes INTEGER NOT NULL, tried INTEGER NOT NULL, program TEXT NOT NULL) STRICT, WITHOUT ROWID`,
 	// The indexes beside the key that a schema has asked for.
 	`CREATE TABLE IF NOT EXISTS _fb_local_indexes (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID`,
+	keptTables,
 	// The entries of one transaction; sequence is that of the last.
 	`CREATE TABLE IF NOT EXISTS _fb_local_feed (sequence INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT`,
 }
 
-// Names in _fb_local_values.
+// Names in _fb_local_values, those that adoptName makes aside.
 const (
 	valueStamp  = "stamp"  // largest stamp given or made visible
 	valueClean  = "clean"  // 1 after a clean close

@@ -29,6 +29,11 @@ func (w *work) commitLocal(touched []*touch) (store.Commit, error) {
 		}
 		if wr.row != nil || wr.shown != nil && !wr.shown.deleted {
 			if !w.same(wr) {
+				if wr.row != nil {
+					if wr.more, err = wr.table.carry(wr.row, wr.more, w.db.schema.gone()); err != nil {
+						return store.Commit{}, err
+					}
+				}
 				writes = append(writes, wr)
 				continue
 			}
@@ -80,8 +85,26 @@ func (w *work) compare(x *touch) (*write, error) {
 	if wr.more, err = w.moreOf(x, wr.shown); err != nil {
 		return nil, err
 	}
+	if err := w.takeUp(wr); err != nil {
+		return nil, err
+	}
 	wr.held, err = w.held(t.ID, x.key)
 	return wr, err
+}
+
+// takeUp shows what lies beside a row of a column that the table has got, before
+// the row is written again.
+func (w *work) takeUp(wr *write) error {
+	if wr.row == nil || len(wr.more) == 0 {
+		return nil
+	}
+	old := slices.Clone(wr.row)
+	changed, err := wr.table.takeUp(wr.row, wr.more)
+	if err != nil || !changed {
+		return err
+	}
+	wr.known = false
+	return w.putRow(wr.table, wr.cols, old, wr.row)
 }
 
 // moreOf returns the cells of unknown columns that a touched row has now: its

@@ -180,6 +180,7 @@ func (db *DB) sync(on bool) error {
 // due does what has become due.
 func (db *DB) due() {
 	db.dueCrashed()
+	db.schemaTurn()
 	if db.st.held[reasonAt(store.ReasonClock)] > 0 {
 		more := true
 		for more {
@@ -221,9 +222,9 @@ func (db *DB) dueCrashed() {
 
 func (db *DB) nextDue() time.Duration {
 	if db.st.held[reasonAt(store.ReasonClock)] > 0 {
-		return dueEvery
+		return db.nextSchema(dueEvery)
 	}
-	return idleEvery
+	return db.nextSchema(idleEvery)
 }
 
 // breatheRemote keeps peers' records waiting while a WAL checkpoint that fell

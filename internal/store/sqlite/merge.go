@@ -157,6 +157,7 @@ func (w *work) judge(o *offer) (fault, error) {
 	case t == nil && o.Stub != nil:
 		return fault{reason: store.Reason(o.Stub.Reason), detail: "its cells were discarded"}, nil
 	case t == nil:
+		w.db.straySeen(o.Table)
 		return fault{reason: store.ReasonSchema, detail: "table is unknown"}, nil
 	}
 	if fits, err := w.fits(o); err != nil || !fits {
@@ -201,6 +202,11 @@ func (w *work) judge(o *offer) (fault, error) {
 			return bad(store.ReasonConstraint, "boot %v is beyond two years from now", boot)
 		}
 	}
+	if t.engine {
+		if err := checkDefinition(row); err != nil {
+			return bad(store.ReasonConstraint, "%v", err)
+		}
+	}
 	if t.ID == closedID {
 		if err := closedBy(row, o.at.Writer); err != nil {
 			return bad(store.ReasonConstraint, "%v", err)
@@ -227,8 +233,8 @@ func (w *work) fits(o *offer) (bool, error) {
 	return true, nil
 }
 
-// rebuild makes the record of a row that the table shows, with the cells of
-// columns that it has not.
+// rebuild makes the record of a row that the table shows, with what lies
+// beside it.
 func rebuild(t *table, row store.Row, order string, more []byte) (record.Record, error) {
 	r, err := t.encode(row, order)
 	if err != nil || len(more) == 0 {
@@ -238,11 +244,10 @@ func rebuild(t *table, row store.Row, order string, more []byte) (record.Record,
 	if err != nil {
 		return r, err
 	}
-	extra, err := record.DecodeCells(more)
-	if err != nil {
+	if cells, err = t.withMore(row, cells, more); err != nil {
 		return r, err
 	}
-	r.Cells = record.EncodeCells(append(cells, extra...))
+	r.Cells = record.EncodeCells(cells)
 	return r, nil
 }
 

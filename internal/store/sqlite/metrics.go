@@ -23,6 +23,7 @@ type metrics struct {
 	capped      prometheus.Counter
 	isolated    prometheus.Counter
 	delayed     prometheus.Counter
+	schemaSteps *prometheus.HistogramVec
 }
 
 func newMetrics(reg prometheus.Registerer, db *DB) *metrics {
@@ -48,11 +49,25 @@ func newMetrics(reg prometheus.Registerer, db *DB) *metrics {
 	m.capped = prometheus.NewCounter(prometheus.CounterOpts(name("withheld_cap_total", "Deliveries refused because too much of their writer is withheld.")))
 	m.delayed = prometheus.NewCounter(prometheus.CounterOpts(name("local_delayed_seconds_total", "Time that local writes waited for this node's own budget.")))
 	m.isolated = prometheus.NewCounter(prometheus.CounterOpts(name("isolated_total", "Batches that failed to merge and were merged record by record.")))
+	m.schemaSteps = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "firebreak", Subsystem: "store", Name: "schema_step_seconds", ConstLabels: labels,
+		Help: "Time for which a step of a schema change kept the database, by step.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 10),
+	}, []string{"step"})
+	told := func(n func(*SchemaStatus) int) func() float64 {
+		return func() float64 {
+			if s := db.told.Load(); s != nil {
+				return float64(n(s))
+			}
+			return 0
+		}
+	}
 	gauge := func(n, help string, fn func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(name(n, help)), fn)
 	}
 	m.all = []prometheus.Collector{
-		m.local, m.deliveries, m.commits, m.slices, m.checkpoints, m.queries, m.capped, m.isolated, m.delayed,
+		m.local, m.deliveries, m.commits, m.slices, m.checkpoints, m.queries, m.capped, m.isolated, m.delayed, m.schemaSteps,
+		gauge("schema_pending_steps", "Steps of schema changes that are still to be done here.", told(func(s *SchemaStatus) int { return len(s.Pending) })),
+		gauge("schema_idle_definitions", "Parts of the schema that are there and cannot be in effect.", told(func(s *SchemaStatus) int { return len(s.Idle) })),
 		gauge("withheld_records", "Records received and not visible.", func() float64 { return float64(db.withheld().all()) }),
 		gauge("wal_bytes", "Size of the write-ahead log.", func() float64 {
 			if db.wal == nil {

@@ -37,6 +37,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
+	"github.com/firebreak-dev/firebreak/internal/schema/definition"
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
@@ -68,12 +69,14 @@ type DB struct {
 
 	writer atomic.Pointer[record.Writer]
 	failed atomic.Pointer[error]
+	told   atomic.Pointer[SchemaStatus] // of now; nil before it is known
 	held   atomic.Pointer[heldCount]
 
 	// Owned by the loop.
 	c       *conn
 	st      *state
 	capture *capture
+	schema  *keeper // nil without definitions
 	hasher  *record.Hasher
 	crowd   int     // local writes that came together, of late
 	synced  bool    // whether commits of c wait for the disk
@@ -146,6 +149,12 @@ func open(ctx context.Context, cfg Config, lock *fileLock) (*DB, error) {
 	for _, s := range cfg.Tables {
 		tables = append(tables, newTable(s))
 	}
+	if cfg.Definitions {
+		t := newTable(definition.TableOf())
+		t.engine = true
+		tables = append(tables, t)
+		db.schema = newKeeper()
+	}
 	db.tableSet.Store(newTableSet(0, tables))
 	db.metrics = newMetrics(cfg.Metrics, db)
 	err := db.prepare(ctx)
@@ -201,6 +210,9 @@ func (db *DB) prepare(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	if err := db.openSchema(); err != nil {
+		return err
+	}
 	if err := db.checkUnclean(ctx); err != nil {
 		return err
 	}
@@ -226,7 +238,7 @@ func (db *DB) prepare(ctx context.Context) error {
 	})
 	for _, t := range wider {
 		if err == nil {
-			err = db.transaction(false, func(w *work) error { return w.adopt(t) })
+			err = db.transaction(false, func(w *work) error { return w.adoptAll(t) })
 		}
 	}
 	if err == nil {
@@ -324,7 +336,7 @@ func (db *DB) Stats() Stats {
 	defer stop()
 	s.Err = db.inside.with(ctx, func(c *conn) error {
 		for _, t := range db.tables().all {
-			if t.ID == closedID {
+			if t.internal() {
 				continue
 			}
 			r, err := c.row("SELECT count(*) FROM " + schema.Quote(t.Name))

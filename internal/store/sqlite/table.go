@@ -21,6 +21,10 @@ const (
 // Kind zero is a local table: it has no bookkeeping.
 type table struct {
 	schema.Table
+	user   bool // its definitions replicate
+	hidden bool // its records are kept and not shown: it was dropped, or another has its name
+	engine bool // the engine's own: no user writes it, and nobody hears of its changes
+
 	side    string     // bookkeeping table beside it, quoted
 	columns []column   // beyond the key, by id
 	keys    []affinity // of the key
@@ -194,7 +198,7 @@ func (t *table) ddl() []string {
 		PRIMARY KEY (%s)) WITHOUT ROWID`, t.side, strings.Join(keyDefs, ", "), list(keys))}
 	if t.Kind != record.Owned {
 		out = append(out, fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON %s (_fb_w, _fb_v)",
-			schema.Quote("_fb_by_writer_"+t.Name), t.side))
+			schema.Quote("_fb_by_writer_"+t.indexName()), t.side))
 	}
 	cols := quoteAll(t.Names())
 	old, key := list(prefix("OLD.", cols)), list(prefix("NEW.", keys))
@@ -206,6 +210,19 @@ func (t *table) ddl() []string {
 			schema.Quote("_fb_on_"+tr[0]+"_"+t.Name), tr[1], name, lit, tr[0], tr[2]))
 	}
 	return out
+}
+
+// internal reports whether t is not listed among the tables, and nobody hears
+// of its changes.
+func (t *table) internal() bool { return t.engine || t.hidden || t.ID == closedID }
+
+// indexName is what the engine's index of t is called by. A user's table may get
+// another name, and its index keeps this one.
+func (t *table) indexName() string {
+	if t.user {
+		return fmt.Sprintf("%016x", uint64(t.ID))
+	}
+	return t.Name
 }
 
 func quoteAll(names []string) []string {

@@ -38,7 +38,7 @@ func (db *DB) tables() *tableSet { return db.tableSet.Load() }
 func (db *DB) Tables() []schema.Table {
 	var out []schema.Table
 	for _, t := range db.tables().all {
-		if t.Kind != 0 && t.ID != closedID {
+		if t.Kind != 0 && !t.internal() {
 			out = append(out, t.Table)
 		}
 	}

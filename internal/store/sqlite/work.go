@@ -136,7 +136,10 @@ func (w *work) putRow(t *table, key []record.Value, old, row store.Row) error {
 
 // note takes down a change of what is shown.
 func (w *work) note(t *table, key record.Key, old store.Row, s *standing) {
-	if old == nil && s.row == nil || w.quiet || t.ID == closedID {
+	if t.engine {
+		w.db.schemaChanged(t)
+	}
+	if old == nil && s.row == nil || w.quiet || t.internal() {
 		return
 	}
 	if t.Kind == record.Owned && old != nil && s.row != nil && slices.EqualFunc(old, s.row, record.Value.Equal) {
