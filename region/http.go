@@ -10,15 +10,19 @@ import (
 	"github.com/firebreak-dev/firebreak/region/compat"
 )
 
-// openHTTP opens the watches of queries, and the HTTP listener if there is to
-// be one.
-func (n *Node) openHTTP() (err error) {
+// openLive opens the watches of queries.
+func (n *Node) openLive() (err error) {
 	n.live, err = live.New(live.Config{
 		DB: n.db, Path: filepath.Join(n.cfg.Data, "watches"),
 		Progress: n.dog.Loop("live", wedged).Mark, Logger: n.log, Metrics: n.cfg.Registry,
 	})
-	if err != nil || n.cfg.HTTP == "" {
-		return err
+	return err
+}
+
+// openHTTP opens the HTTP listener, if there is to be one.
+func (n *Node) openHTTP() (err error) {
+	if n.cfg.HTTP == "" {
+		return nil
 	}
 	v1 := compat.New(compat.Config{DB: n.db, Live: n.live, Node: (*httpNode)(n), Token: n.cfg.HTTPToken, Logger: n.log})
 	n.http, err = httpd.New(httpd.Config{Name: "HTTP", Listen: n.cfg.HTTP, Handler: v1, Logger: n.log})

@@ -124,6 +124,9 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.openMesh(); err != nil {
 		return nil, err
 	}
+	if err := n.openLive(); err != nil {
+		return nil, err
+	}
 	if err := n.assemble(); err != nil {
 		return nil, err
 	}

@@ -65,6 +65,7 @@ func makeRules() []Rule {
 		{region, "Reconcile", writers, write},
 		{region, "SetHealth", writers, write},
 		{region, "SetWorker", writers, write},
+		{region, "Exec", writers, write},
 		{region, "", readers, "reads of one region"},
 		{global + "ReportService", "", []identity.Role{identity.Gateway}, "a gateway reports for the region in its certificate, and for no other"},
 		{global + "DirectoryService", "", directory, "the directory"},

@@ -51,6 +51,8 @@ var want = map[string]string{
 	"/firebreak.region.v1.RegionService/GetMachine":    "node gateway router operator client local",
 	"/firebreak.region.v1.RegionService/ListMachines":  "node gateway router operator client local",
 	"/firebreak.region.v1.RegionService/Query":         "node gateway router operator client local",
+	"/firebreak.region.v1.RegionService/WatchQuery":    "node gateway router operator client local",
+	"/firebreak.region.v1.RegionService/Exec":          "operator local",
 	"/firebreak.region.v1.RegionService/Wait":          "node gateway router operator client local",
 	"/firebreak.region.v1.RegionService/Watch":         "node gateway router operator client local",
 	"/firebreak.region.v1.RegionService/Status":        "node gateway router operator client local",

@@ -109,3 +109,34 @@ func readChange(id uint64, b []byte) (Change, error) {
 	r, err := readRow(b[1:])
 	return Change{ID: id, Kind: Kind(b[0]), Row: r}, err
 }
+
+// Newest returns, for a reader who wants the outcome and not the steps, one
+// change of each row: in the order of the last. A row that came and went makes
+// none.
+func Newest(changes []Change) []Change {
+	if len(changes) == 1 {
+		return changes
+	}
+	first := map[uint64]Kind{} // by row
+	last := map[uint64]uint64{}
+	for _, c := range changes {
+		if _, ok := first[c.Row.ID]; !ok {
+			first[c.Row.ID] = c.Kind
+		}
+		last[c.Row.ID] = c.ID
+	}
+	var out []Change
+	for _, c := range changes {
+		if last[c.Row.ID] != c.ID {
+			continue
+		}
+		if first[c.Row.ID] == Insert {
+			if c.Kind == Delete {
+				continue
+			}
+			c.Kind = Insert
+		}
+		out = append(out, c)
+	}
+	return out
+}

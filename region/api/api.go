@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/fleet"
+	"github.com/firebreak-dev/firebreak/internal/live"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
@@ -49,6 +50,8 @@ type Server struct {
 	Hub     *watch.Hub
 	Watches *watch.Server
 	SQL     Querier
+	Write   Execer
+	Live    *live.Engine
 	Node    Node
 }
 

@@ -245,6 +245,58 @@ func (WaitScope) EnumDescriptor() ([]byte, []int) {
 	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{3}
 }
 
+type QueryChangeKind int32
+
+const (
+	QueryChangeKind_QUERY_CHANGE_KIND_UNSPECIFIED QueryChangeKind = 0
+	QueryChangeKind_QUERY_CHANGE_KIND_INSERT      QueryChangeKind = 1
+	QueryChangeKind_QUERY_CHANGE_KIND_UPDATE      QueryChangeKind = 2
+	QueryChangeKind_QUERY_CHANGE_KIND_DELETE      QueryChangeKind = 3 // with the row's last cells
+)
+
+// Enum value maps for QueryChangeKind.
+var (
+	QueryChangeKind_name = map[int32]string{
+		0: "QUERY_CHANGE_KIND_UNSPECIFIED",
+		1: "QUERY_CHANGE_KIND_INSERT",
+		2: "QUERY_CHANGE_KIND_UPDATE",
+		3: "QUERY_CHANGE_KIND_DELETE",
+	}
+	QueryChangeKind_value = map[string]int32{
+		"QUERY_CHANGE_KIND_UNSPECIFIED": 0,
+		"QUERY_CHANGE_KIND_INSERT":      1,
+		"QUERY_CHANGE_KIND_UPDATE":      2,
+		"QUERY_CHANGE_KIND_DELETE":      3,
+	}
+)
+
+func (x QueryChangeKind) Enum() *QueryChangeKind {
+	p := new(QueryChangeKind)
+	*p = x
+	return p
+}
+
+func (x QueryChangeKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (QueryChangeKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_firebreak_region_v1_region_proto_enumTypes[4].Descriptor()
+}
+
+func (QueryChangeKind) Type() protoreflect.EnumType {
+	return &file_firebreak_region_v1_region_proto_enumTypes[4]
+}
+
+func (x QueryChangeKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use QueryChangeKind.Descriptor instead.
+func (QueryChangeKind) EnumDescriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{4}
+}
+
 // Service is one port that a machine serves.
 type Service struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3255,6 +3307,648 @@ func (x *Member) GetGateway() string {
 	return ""
 }
 
+type WatchQueryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sql           string                 `protobuf:"bytes,1,opt,name=sql,proto3" json:"sql,omitempty"` // one SELECT; empty if id is given
+	Args          []*v1.Value            `protobuf:"bytes,2,rep,name=args,proto3" json:"args,omitempty"`
+	Id            string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`      // of a watch that is known, to go on with it
+	From          uint64                 `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"` // the last change that was seen; zero means from a snapshot
+	After         *After                 `protobuf:"bytes,5,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchQueryRequest) Reset() {
+	*x = WatchQueryRequest{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchQueryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchQueryRequest) ProtoMessage() {}
+
+func (x *WatchQueryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchQueryRequest.ProtoReflect.Descriptor instead.
+func (*WatchQueryRequest) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *WatchQueryRequest) GetSql() string {
+	if x != nil {
+		return x.Sql
+	}
+	return ""
+}
+
+func (x *WatchQueryRequest) GetArgs() []*v1.Value {
+	if x != nil {
+		return x.Args
+	}
+	return nil
+}
+
+func (x *WatchQueryRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *WatchQueryRequest) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *WatchQueryRequest) GetAfter() *After {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+type WatchQueryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Event:
+	//
+	//	*WatchQueryResponse_Opened
+	//	*WatchQueryResponse_Row
+	//	*WatchQueryResponse_Synced
+	//	*WatchQueryResponse_Change
+	//	*WatchQueryResponse_Resync
+	Event         isWatchQueryResponse_Event `protobuf_oneof:"event"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchQueryResponse) Reset() {
+	*x = WatchQueryResponse{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchQueryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchQueryResponse) ProtoMessage() {}
+
+func (x *WatchQueryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchQueryResponse.ProtoReflect.Descriptor instead.
+func (*WatchQueryResponse) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *WatchQueryResponse) GetEvent() isWatchQueryResponse_Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *WatchQueryResponse) GetOpened() *QueryWatch {
+	if x != nil {
+		if x, ok := x.Event.(*WatchQueryResponse_Opened); ok {
+			return x.Opened
+		}
+	}
+	return nil
+}
+
+func (x *WatchQueryResponse) GetRow() *QueryRow {
+	if x != nil {
+		if x, ok := x.Event.(*WatchQueryResponse_Row); ok {
+			return x.Row
+		}
+	}
+	return nil
+}
+
+func (x *WatchQueryResponse) GetSynced() uint64 {
+	if x != nil {
+		if x, ok := x.Event.(*WatchQueryResponse_Synced); ok {
+			return x.Synced
+		}
+	}
+	return 0
+}
+
+func (x *WatchQueryResponse) GetChange() *QueryChange {
+	if x != nil {
+		if x, ok := x.Event.(*WatchQueryResponse_Change); ok {
+			return x.Change
+		}
+	}
+	return nil
+}
+
+func (x *WatchQueryResponse) GetResync() *QueryResync {
+	if x != nil {
+		if x, ok := x.Event.(*WatchQueryResponse_Resync); ok {
+			return x.Resync
+		}
+	}
+	return nil
+}
+
+type isWatchQueryResponse_Event interface {
+	isWatchQueryResponse_Event()
+}
+
+type WatchQueryResponse_Opened struct {
+	Opened *QueryWatch `protobuf:"bytes,1,opt,name=opened,proto3,oneof"` // first
+}
+
+type WatchQueryResponse_Row struct {
+	Row *QueryRow `protobuf:"bytes,2,opt,name=row,proto3,oneof"` // of a snapshot
+}
+
+type WatchQueryResponse_Synced struct {
+	Synced uint64 `protobuf:"varint,3,opt,name=synced,proto3,oneof"` // the snapshot is complete; it includes the changes up to this one
+}
+
+type WatchQueryResponse_Change struct {
+	Change *QueryChange `protobuf:"bytes,4,opt,name=change,proto3,oneof"`
+}
+
+type WatchQueryResponse_Resync struct {
+	Resync *QueryResync `protobuf:"bytes,5,opt,name=resync,proto3,oneof"` // what was to be told is no longer kept: drop every row, a snapshot follows
+}
+
+func (*WatchQueryResponse_Opened) isWatchQueryResponse_Event() {}
+
+func (*WatchQueryResponse_Row) isWatchQueryResponse_Event() {}
+
+func (*WatchQueryResponse_Synced) isWatchQueryResponse_Event() {}
+
+func (*WatchQueryResponse_Change) isWatchQueryResponse_Event() {}
+
+func (*WatchQueryResponse_Resync) isWatchQueryResponse_Event() {}
+
+// QueryWatch names a watch: the same statement with the same arguments is one.
+type QueryWatch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Columns       []string               `protobuf:"bytes,2,rep,name=columns,proto3" json:"columns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryWatch) Reset() {
+	*x = QueryWatch{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryWatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryWatch) ProtoMessage() {}
+
+func (x *QueryWatch) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryWatch.ProtoReflect.Descriptor instead.
+func (*QueryWatch) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *QueryWatch) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *QueryWatch) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+// QueryRow is a row with its id, which stays as long as the row is there.
+type QueryRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Cells         *v1.Row                `protobuf:"bytes,2,opt,name=cells,proto3" json:"cells,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryRow) Reset() {
+	*x = QueryRow{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryRow) ProtoMessage() {}
+
+func (x *QueryRow) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryRow.ProtoReflect.Descriptor instead.
+func (*QueryRow) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *QueryRow) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *QueryRow) GetCells() *v1.Row {
+	if x != nil {
+		return x.Cells
+	}
+	return nil
+}
+
+type QueryResync struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryResync) Reset() {
+	*x = QueryResync{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryResync) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryResync) ProtoMessage() {}
+
+func (x *QueryResync) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryResync.ProtoReflect.Descriptor instead.
+func (*QueryResync) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *QueryResync) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// QueryChange is the newest change of a row. For a slow reader the changes of
+// a row are told as one: numbers rise, and may skip.
+type QueryChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Kind          QueryChangeKind        `protobuf:"varint,2,opt,name=kind,proto3,enum=firebreak.region.v1.QueryChangeKind" json:"kind,omitempty"`
+	Row           *QueryRow              `protobuf:"bytes,3,opt,name=row,proto3" json:"row,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryChange) Reset() {
+	*x = QueryChange{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryChange) ProtoMessage() {}
+
+func (x *QueryChange) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryChange.ProtoReflect.Descriptor instead.
+func (*QueryChange) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *QueryChange) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *QueryChange) GetKind() QueryChangeKind {
+	if x != nil {
+		return x.Kind
+	}
+	return QueryChangeKind_QUERY_CHANGE_KIND_UNSPECIFIED
+}
+
+func (x *QueryChange) GetRow() *QueryRow {
+	if x != nil {
+		return x.Row
+	}
+	return nil
+}
+
+type Statement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sql           string                 `protobuf:"bytes,1,opt,name=sql,proto3" json:"sql,omitempty"`
+	Args          []*v1.Value            `protobuf:"bytes,2,rep,name=args,proto3" json:"args,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Statement) Reset() {
+	*x = Statement{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Statement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Statement) ProtoMessage() {}
+
+func (x *Statement) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Statement.ProtoReflect.Descriptor instead.
+func (*Statement) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *Statement) GetSql() string {
+	if x != nil {
+		return x.Sql
+	}
+	return ""
+}
+
+func (x *Statement) GetArgs() []*v1.Value {
+	if x != nil {
+		return x.Args
+	}
+	return nil
+}
+
+type ExecRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Statements    []*Statement           `protobuf:"bytes,1,rep,name=statements,proto3" json:"statements,omitempty"`
+	LocalTables   bool                   `protobuf:"varint,2,opt,name=local_tables,json=localTables,proto3" json:"local_tables,omitempty"` // CREATE and DROP of tables of this node alone are allowed
+	TimeoutMs     int64                  `protobuf:"varint,3,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`       // zero means the node's limit
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecRequest) Reset() {
+	*x = ExecRequest{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecRequest) ProtoMessage() {}
+
+func (x *ExecRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
+func (*ExecRequest) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *ExecRequest) GetStatements() []*Statement {
+	if x != nil {
+		return x.Statements
+	}
+	return nil
+}
+
+func (x *ExecRequest) GetLocalTables() bool {
+	if x != nil {
+		return x.LocalTables
+	}
+	return false
+}
+
+func (x *ExecRequest) GetTimeoutMs() int64 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+type ExecResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*StatementResult     `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	Written       *Written               `protobuf:"bytes,2,opt,name=written,proto3" json:"written,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecResponse) Reset() {
+	*x = ExecResponse{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecResponse) ProtoMessage() {}
+
+func (x *ExecResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
+func (*ExecResponse) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *ExecResponse) GetResults() []*StatementResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *ExecResponse) GetWritten() *Written {
+	if x != nil {
+		return x.Written
+	}
+	return nil
+}
+
+type StatementResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RowsAffected  int64                  `protobuf:"varint,1,opt,name=rows_affected,json=rowsAffected,proto3" json:"rows_affected,omitempty"`
+	Columns       []string               `protobuf:"bytes,2,rep,name=columns,proto3" json:"columns,omitempty"` // of RETURNING
+	Rows          []*v1.Row              `protobuf:"bytes,3,rep,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatementResult) Reset() {
+	*x = StatementResult{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatementResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatementResult) ProtoMessage() {}
+
+func (x *StatementResult) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatementResult.ProtoReflect.Descriptor instead.
+func (*StatementResult) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *StatementResult) GetRowsAffected() int64 {
+	if x != nil {
+		return x.RowsAffected
+	}
+	return 0
+}
+
+func (x *StatementResult) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *StatementResult) GetRows() []*v1.Row {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
 var File_firebreak_region_v1_region_proto protoreflect.FileDescriptor
 
 const file_firebreak_region_v1_region_proto_rawDesc = "" +
@@ -3463,7 +4157,50 @@ const file_firebreak_region_v1_region_proto_rawDesc = "" +
 	"\x04boot\x18\x05 \x01(\x04R\x04boot\x12\x12\n" +
 	"\x04bits\x18\x06 \x01(\x04R\x04bits\x12\x16\n" +
 	"\x06behind\x18\a \x01(\x04R\x06behind\x12\x18\n" +
-	"\agateway\x18\b \x01(\tR\agateway*\xb2\x01\n" +
+	"\agateway\x18\b \x01(\tR\agateway\"\xac\x01\n" +
+	"\x11WatchQueryRequest\x12\x10\n" +
+	"\x03sql\x18\x01 \x01(\tR\x03sql\x12/\n" +
+	"\x04args\x18\x02 \x03(\v2\x1b.firebreak.cluster.v1.ValueR\x04args\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\x04R\x04from\x120\n" +
+	"\x05after\x18\x05 \x01(\v2\x1a.firebreak.region.v1.AfterR\x05after\"\x9d\x02\n" +
+	"\x12WatchQueryResponse\x129\n" +
+	"\x06opened\x18\x01 \x01(\v2\x1f.firebreak.region.v1.QueryWatchH\x00R\x06opened\x121\n" +
+	"\x03row\x18\x02 \x01(\v2\x1d.firebreak.region.v1.QueryRowH\x00R\x03row\x12\x18\n" +
+	"\x06synced\x18\x03 \x01(\x04H\x00R\x06synced\x12:\n" +
+	"\x06change\x18\x04 \x01(\v2 .firebreak.region.v1.QueryChangeH\x00R\x06change\x12:\n" +
+	"\x06resync\x18\x05 \x01(\v2 .firebreak.region.v1.QueryResyncH\x00R\x06resyncB\a\n" +
+	"\x05event\"6\n" +
+	"\n" +
+	"QueryWatch\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\acolumns\x18\x02 \x03(\tR\acolumns\"K\n" +
+	"\bQueryRow\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
+	"\x05cells\x18\x02 \x01(\v2\x19.firebreak.cluster.v1.RowR\x05cells\"%\n" +
+	"\vQueryResync\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\x90\x01\n" +
+	"\vQueryChange\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x128\n" +
+	"\x04kind\x18\x02 \x01(\x0e2$.firebreak.region.v1.QueryChangeKindR\x04kind\x12/\n" +
+	"\x03row\x18\x03 \x01(\v2\x1d.firebreak.region.v1.QueryRowR\x03row\"N\n" +
+	"\tStatement\x12\x10\n" +
+	"\x03sql\x18\x01 \x01(\tR\x03sql\x12/\n" +
+	"\x04args\x18\x02 \x03(\v2\x1b.firebreak.cluster.v1.ValueR\x04args\"\x8f\x01\n" +
+	"\vExecRequest\x12>\n" +
+	"\n" +
+	"statements\x18\x01 \x03(\v2\x1e.firebreak.region.v1.StatementR\n" +
+	"statements\x12!\n" +
+	"\flocal_tables\x18\x02 \x01(\bR\vlocalTables\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x03 \x01(\x03R\ttimeoutMs\"\x86\x01\n" +
+	"\fExecResponse\x12>\n" +
+	"\aresults\x18\x01 \x03(\v2$.firebreak.region.v1.StatementResultR\aresults\x126\n" +
+	"\awritten\x18\x02 \x01(\v2\x1c.firebreak.region.v1.WrittenR\awritten\"\x7f\n" +
+	"\x0fStatementResult\x12#\n" +
+	"\rrows_affected\x18\x01 \x01(\x03R\frowsAffected\x12\x18\n" +
+	"\acolumns\x18\x02 \x03(\tR\acolumns\x12-\n" +
+	"\x04rows\x18\x03 \x03(\v2\x19.firebreak.cluster.v1.RowR\x04rows*\xb2\x01\n" +
 	"\fMachineState\x12\x1d\n" +
 	"\x19MACHINE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16MACHINE_STATE_STARTING\x10\x01\x12\x19\n" +
@@ -3486,7 +4223,12 @@ const file_firebreak_region_v1_region_proto_rawDesc = "" +
 	"\tWaitScope\x12\x1a\n" +
 	"\x16WAIT_SCOPE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fWAIT_SCOPE_NODE\x10\x01\x12\x15\n" +
-	"\x11WAIT_SCOPE_REGION\x10\x022\xca\b\n" +
+	"\x11WAIT_SCOPE_REGION\x10\x02*\x8e\x01\n" +
+	"\x0fQueryChangeKind\x12!\n" +
+	"\x1dQUERY_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18QUERY_CHANGE_KIND_INSERT\x10\x01\x12\x1c\n" +
+	"\x18QUERY_CHANGE_KIND_UPDATE\x10\x02\x12\x1c\n" +
+	"\x18QUERY_CHANGE_KIND_DELETE\x10\x032\xf8\t\n" +
 	"\rRegionService\x12T\n" +
 	"\aPublish\x12#.firebreak.region.v1.PublishRequest\x1a$.firebreak.region.v1.PublishResponse\x12h\n" +
 	"\rPublishStream\x12).firebreak.region.v1.PublishStreamRequest\x1a*.firebreak.region.v1.PublishStreamResponse(\x01\x12W\n" +
@@ -3499,7 +4241,10 @@ const file_firebreak_region_v1_region_proto_rawDesc = "" +
 	"\fListMachines\x12(.firebreak.region.v1.ListMachinesRequest\x1a).firebreak.region.v1.ListMachinesResponse0\x01\x12P\n" +
 	"\x05Query\x12!.firebreak.region.v1.QueryRequest\x1a\".firebreak.region.v1.QueryResponse0\x01\x12K\n" +
 	"\x04Wait\x12 .firebreak.region.v1.WaitRequest\x1a!.firebreak.region.v1.WaitResponse\x12R\n" +
-	"\x05Watch\x12!.firebreak.region.v1.WatchRequest\x1a\".firebreak.region.v1.WatchResponse(\x010\x01\x12Q\n" +
+	"\x05Watch\x12!.firebreak.region.v1.WatchRequest\x1a\".firebreak.region.v1.WatchResponse(\x010\x01\x12_\n" +
+	"\n" +
+	"WatchQuery\x12&.firebreak.region.v1.WatchQueryRequest\x1a'.firebreak.region.v1.WatchQueryResponse0\x01\x12K\n" +
+	"\x04Exec\x12 .firebreak.region.v1.ExecRequest\x1a!.firebreak.region.v1.ExecResponse\x12Q\n" +
 	"\x06Status\x12\".firebreak.region.v1.StatusRequest\x1a#.firebreak.region.v1.StatusResponseB\xdb\x01\n" +
 	"\x17com.firebreak.region.v1B\vRegionProtoP\x01ZEgithub.com/firebreak-dev/firebreak/proto/firebreak/region/v1;regionv1\xa2\x02\x03FRX\xaa\x02\x13Firebreak.Region.V1\xca\x02\x13Firebreak\\Region\\V1\xe2\x02\x1fFirebreak\\Region\\V1\\GPBMetadata\xea\x02\x15Firebreak::Region::V1b\x06proto3"
 
@@ -3515,146 +4260,175 @@ func file_firebreak_region_v1_region_proto_rawDescGZIP() []byte {
 	return file_firebreak_region_v1_region_proto_rawDescData
 }
 
-var file_firebreak_region_v1_region_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_firebreak_region_v1_region_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_firebreak_region_v1_region_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_firebreak_region_v1_region_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_firebreak_region_v1_region_proto_goTypes = []any{
 	(MachineState)(0),             // 0: firebreak.region.v1.MachineState
 	(HealthStatus)(0),             // 1: firebreak.region.v1.HealthStatus
 	(EndWhy)(0),                   // 2: firebreak.region.v1.EndWhy
 	(WaitScope)(0),                // 3: firebreak.region.v1.WaitScope
-	(*Service)(nil),               // 4: firebreak.region.v1.Service
-	(*Machine)(nil),               // 5: firebreak.region.v1.Machine
-	(*After)(nil),                 // 6: firebreak.region.v1.After
-	(*PublishRequest)(nil),        // 7: firebreak.region.v1.PublishRequest
-	(*PublishResponse)(nil),       // 8: firebreak.region.v1.PublishResponse
-	(*Written)(nil),               // 9: firebreak.region.v1.Written
-	(*PublishStreamRequest)(nil),  // 10: firebreak.region.v1.PublishStreamRequest
-	(*PublishStreamResponse)(nil), // 11: firebreak.region.v1.PublishStreamResponse
-	(*WithdrawRequest)(nil),       // 12: firebreak.region.v1.WithdrawRequest
-	(*WithdrawResponse)(nil),      // 13: firebreak.region.v1.WithdrawResponse
-	(*ReconcileRequest)(nil),      // 14: firebreak.region.v1.ReconcileRequest
-	(*ReconcileOptions)(nil),      // 15: firebreak.region.v1.ReconcileOptions
-	(*ReconcileResponse)(nil),     // 16: firebreak.region.v1.ReconcileResponse
-	(*SetHealthRequest)(nil),      // 17: firebreak.region.v1.SetHealthRequest
-	(*Health)(nil),                // 18: firebreak.region.v1.Health
-	(*SetHealthResponse)(nil),     // 19: firebreak.region.v1.SetHealthResponse
-	(*SetWorkerRequest)(nil),      // 20: firebreak.region.v1.SetWorkerRequest
-	(*SetWorkerResponse)(nil),     // 21: firebreak.region.v1.SetWorkerResponse
-	(*GetMachineRequest)(nil),     // 22: firebreak.region.v1.GetMachineRequest
-	(*GetMachineResponse)(nil),    // 23: firebreak.region.v1.GetMachineResponse
-	(*ListMachinesRequest)(nil),   // 24: firebreak.region.v1.ListMachinesRequest
-	(*ListMachinesResponse)(nil),  // 25: firebreak.region.v1.ListMachinesResponse
-	(*QueryRequest)(nil),          // 26: firebreak.region.v1.QueryRequest
-	(*QueryResponse)(nil),         // 27: firebreak.region.v1.QueryResponse
-	(*QueryEnd)(nil),              // 28: firebreak.region.v1.QueryEnd
-	(*WaitRequest)(nil),           // 29: firebreak.region.v1.WaitRequest
-	(*WaitResponse)(nil),          // 30: firebreak.region.v1.WaitResponse
-	(*Lack)(nil),                  // 31: firebreak.region.v1.Lack
-	(*WatchRequest)(nil),          // 32: firebreak.region.v1.WatchRequest
-	(*WatchHello)(nil),            // 33: firebreak.region.v1.WatchHello
-	(*WatchInterest)(nil),         // 34: firebreak.region.v1.WatchInterest
-	(*WatchKey)(nil),              // 35: firebreak.region.v1.WatchKey
-	(*WatchAck)(nil),              // 36: firebreak.region.v1.WatchAck
-	(*WatchResponse)(nil),         // 37: firebreak.region.v1.WatchResponse
-	(*WatchSnapshot)(nil),         // 38: firebreak.region.v1.WatchSnapshot
-	(*WatchSynced)(nil),           // 39: firebreak.region.v1.WatchSynced
-	(*WatchBookmark)(nil),         // 40: firebreak.region.v1.WatchBookmark
-	(*MachineGone)(nil),           // 41: firebreak.region.v1.MachineGone
-	(*WatchRow)(nil),              // 42: firebreak.region.v1.WatchRow
-	(*WatchResync)(nil),           // 43: firebreak.region.v1.WatchResync
-	(*WatchStatus)(nil),           // 44: firebreak.region.v1.WatchStatus
-	(*WatchRefused)(nil),          // 45: firebreak.region.v1.WatchRefused
-	(*StatusRequest)(nil),         // 46: firebreak.region.v1.StatusRequest
-	(*StatusResponse)(nil),        // 47: firebreak.region.v1.StatusResponse
-	(*Member)(nil),                // 48: firebreak.region.v1.Member
-	(*v1.Point)(nil),              // 49: firebreak.cluster.v1.Point
-	(*v1.Value)(nil),              // 50: firebreak.cluster.v1.Value
-	(*v1.Row)(nil),                // 51: firebreak.cluster.v1.Row
-	(*v1.Coverage)(nil),           // 52: firebreak.cluster.v1.Coverage
-	(*v1.Generation)(nil),         // 53: firebreak.cluster.v1.Generation
+	(QueryChangeKind)(0),          // 4: firebreak.region.v1.QueryChangeKind
+	(*Service)(nil),               // 5: firebreak.region.v1.Service
+	(*Machine)(nil),               // 6: firebreak.region.v1.Machine
+	(*After)(nil),                 // 7: firebreak.region.v1.After
+	(*PublishRequest)(nil),        // 8: firebreak.region.v1.PublishRequest
+	(*PublishResponse)(nil),       // 9: firebreak.region.v1.PublishResponse
+	(*Written)(nil),               // 10: firebreak.region.v1.Written
+	(*PublishStreamRequest)(nil),  // 11: firebreak.region.v1.PublishStreamRequest
+	(*PublishStreamResponse)(nil), // 12: firebreak.region.v1.PublishStreamResponse
+	(*WithdrawRequest)(nil),       // 13: firebreak.region.v1.WithdrawRequest
+	(*WithdrawResponse)(nil),      // 14: firebreak.region.v1.WithdrawResponse
+	(*ReconcileRequest)(nil),      // 15: firebreak.region.v1.ReconcileRequest
+	(*ReconcileOptions)(nil),      // 16: firebreak.region.v1.ReconcileOptions
+	(*ReconcileResponse)(nil),     // 17: firebreak.region.v1.ReconcileResponse
+	(*SetHealthRequest)(nil),      // 18: firebreak.region.v1.SetHealthRequest
+	(*Health)(nil),                // 19: firebreak.region.v1.Health
+	(*SetHealthResponse)(nil),     // 20: firebreak.region.v1.SetHealthResponse
+	(*SetWorkerRequest)(nil),      // 21: firebreak.region.v1.SetWorkerRequest
+	(*SetWorkerResponse)(nil),     // 22: firebreak.region.v1.SetWorkerResponse
+	(*GetMachineRequest)(nil),     // 23: firebreak.region.v1.GetMachineRequest
+	(*GetMachineResponse)(nil),    // 24: firebreak.region.v1.GetMachineResponse
+	(*ListMachinesRequest)(nil),   // 25: firebreak.region.v1.ListMachinesRequest
+	(*ListMachinesResponse)(nil),  // 26: firebreak.region.v1.ListMachinesResponse
+	(*QueryRequest)(nil),          // 27: firebreak.region.v1.QueryRequest
+	(*QueryResponse)(nil),         // 28: firebreak.region.v1.QueryResponse
+	(*QueryEnd)(nil),              // 29: firebreak.region.v1.QueryEnd
+	(*WaitRequest)(nil),           // 30: firebreak.region.v1.WaitRequest
+	(*WaitResponse)(nil),          // 31: firebreak.region.v1.WaitResponse
+	(*Lack)(nil),                  // 32: firebreak.region.v1.Lack
+	(*WatchRequest)(nil),          // 33: firebreak.region.v1.WatchRequest
+	(*WatchHello)(nil),            // 34: firebreak.region.v1.WatchHello
+	(*WatchInterest)(nil),         // 35: firebreak.region.v1.WatchInterest
+	(*WatchKey)(nil),              // 36: firebreak.region.v1.WatchKey
+	(*WatchAck)(nil),              // 37: firebreak.region.v1.WatchAck
+	(*WatchResponse)(nil),         // 38: firebreak.region.v1.WatchResponse
+	(*WatchSnapshot)(nil),         // 39: firebreak.region.v1.WatchSnapshot
+	(*WatchSynced)(nil),           // 40: firebreak.region.v1.WatchSynced
+	(*WatchBookmark)(nil),         // 41: firebreak.region.v1.WatchBookmark
+	(*MachineGone)(nil),           // 42: firebreak.region.v1.MachineGone
+	(*WatchRow)(nil),              // 43: firebreak.region.v1.WatchRow
+	(*WatchResync)(nil),           // 44: firebreak.region.v1.WatchResync
+	(*WatchStatus)(nil),           // 45: firebreak.region.v1.WatchStatus
+	(*WatchRefused)(nil),          // 46: firebreak.region.v1.WatchRefused
+	(*StatusRequest)(nil),         // 47: firebreak.region.v1.StatusRequest
+	(*StatusResponse)(nil),        // 48: firebreak.region.v1.StatusResponse
+	(*Member)(nil),                // 49: firebreak.region.v1.Member
+	(*WatchQueryRequest)(nil),     // 50: firebreak.region.v1.WatchQueryRequest
+	(*WatchQueryResponse)(nil),    // 51: firebreak.region.v1.WatchQueryResponse
+	(*QueryWatch)(nil),            // 52: firebreak.region.v1.QueryWatch
+	(*QueryRow)(nil),              // 53: firebreak.region.v1.QueryRow
+	(*QueryResync)(nil),           // 54: firebreak.region.v1.QueryResync
+	(*QueryChange)(nil),           // 55: firebreak.region.v1.QueryChange
+	(*Statement)(nil),             // 56: firebreak.region.v1.Statement
+	(*ExecRequest)(nil),           // 57: firebreak.region.v1.ExecRequest
+	(*ExecResponse)(nil),          // 58: firebreak.region.v1.ExecResponse
+	(*StatementResult)(nil),       // 59: firebreak.region.v1.StatementResult
+	(*v1.Point)(nil),              // 60: firebreak.cluster.v1.Point
+	(*v1.Value)(nil),              // 61: firebreak.cluster.v1.Value
+	(*v1.Row)(nil),                // 62: firebreak.cluster.v1.Row
+	(*v1.Coverage)(nil),           // 63: firebreak.cluster.v1.Coverage
+	(*v1.Generation)(nil),         // 64: firebreak.cluster.v1.Generation
 }
 var file_firebreak_region_v1_region_proto_depIdxs = []int32{
 	0,  // 0: firebreak.region.v1.Machine.state:type_name -> firebreak.region.v1.MachineState
 	2,  // 1: firebreak.region.v1.Machine.why:type_name -> firebreak.region.v1.EndWhy
-	4,  // 2: firebreak.region.v1.Machine.services:type_name -> firebreak.region.v1.Service
+	5,  // 2: firebreak.region.v1.Machine.services:type_name -> firebreak.region.v1.Service
 	1,  // 3: firebreak.region.v1.Machine.health:type_name -> firebreak.region.v1.HealthStatus
-	49, // 4: firebreak.region.v1.After.points:type_name -> firebreak.cluster.v1.Point
-	5,  // 5: firebreak.region.v1.PublishRequest.machines:type_name -> firebreak.region.v1.Machine
-	9,  // 6: firebreak.region.v1.PublishResponse.written:type_name -> firebreak.region.v1.Written
-	49, // 7: firebreak.region.v1.Written.points:type_name -> firebreak.cluster.v1.Point
-	49, // 8: firebreak.region.v1.Written.standing:type_name -> firebreak.cluster.v1.Point
-	5,  // 9: firebreak.region.v1.PublishStreamRequest.machine:type_name -> firebreak.region.v1.Machine
-	9,  // 10: firebreak.region.v1.PublishStreamResponse.written:type_name -> firebreak.region.v1.Written
+	60, // 4: firebreak.region.v1.After.points:type_name -> firebreak.cluster.v1.Point
+	6,  // 5: firebreak.region.v1.PublishRequest.machines:type_name -> firebreak.region.v1.Machine
+	10, // 6: firebreak.region.v1.PublishResponse.written:type_name -> firebreak.region.v1.Written
+	60, // 7: firebreak.region.v1.Written.points:type_name -> firebreak.cluster.v1.Point
+	60, // 8: firebreak.region.v1.Written.standing:type_name -> firebreak.cluster.v1.Point
+	6,  // 9: firebreak.region.v1.PublishStreamRequest.machine:type_name -> firebreak.region.v1.Machine
+	10, // 10: firebreak.region.v1.PublishStreamResponse.written:type_name -> firebreak.region.v1.Written
 	2,  // 11: firebreak.region.v1.WithdrawRequest.why:type_name -> firebreak.region.v1.EndWhy
-	9,  // 12: firebreak.region.v1.WithdrawResponse.written:type_name -> firebreak.region.v1.Written
-	15, // 13: firebreak.region.v1.ReconcileRequest.options:type_name -> firebreak.region.v1.ReconcileOptions
-	5,  // 14: firebreak.region.v1.ReconcileRequest.machine:type_name -> firebreak.region.v1.Machine
-	9,  // 15: firebreak.region.v1.ReconcileResponse.written:type_name -> firebreak.region.v1.Written
-	18, // 16: firebreak.region.v1.SetHealthRequest.health:type_name -> firebreak.region.v1.Health
+	10, // 12: firebreak.region.v1.WithdrawResponse.written:type_name -> firebreak.region.v1.Written
+	16, // 13: firebreak.region.v1.ReconcileRequest.options:type_name -> firebreak.region.v1.ReconcileOptions
+	6,  // 14: firebreak.region.v1.ReconcileRequest.machine:type_name -> firebreak.region.v1.Machine
+	10, // 15: firebreak.region.v1.ReconcileResponse.written:type_name -> firebreak.region.v1.Written
+	19, // 16: firebreak.region.v1.SetHealthRequest.health:type_name -> firebreak.region.v1.Health
 	1,  // 17: firebreak.region.v1.Health.status:type_name -> firebreak.region.v1.HealthStatus
-	9,  // 18: firebreak.region.v1.SetHealthResponse.written:type_name -> firebreak.region.v1.Written
-	9,  // 19: firebreak.region.v1.SetWorkerResponse.written:type_name -> firebreak.region.v1.Written
-	6,  // 20: firebreak.region.v1.GetMachineRequest.after:type_name -> firebreak.region.v1.After
-	5,  // 21: firebreak.region.v1.GetMachineResponse.claims:type_name -> firebreak.region.v1.Machine
-	6,  // 22: firebreak.region.v1.ListMachinesRequest.after:type_name -> firebreak.region.v1.After
-	5,  // 23: firebreak.region.v1.ListMachinesResponse.machines:type_name -> firebreak.region.v1.Machine
-	50, // 24: firebreak.region.v1.QueryRequest.args:type_name -> firebreak.cluster.v1.Value
-	6,  // 25: firebreak.region.v1.QueryRequest.after:type_name -> firebreak.region.v1.After
-	51, // 26: firebreak.region.v1.QueryResponse.rows:type_name -> firebreak.cluster.v1.Row
-	28, // 27: firebreak.region.v1.QueryResponse.end:type_name -> firebreak.region.v1.QueryEnd
-	52, // 28: firebreak.region.v1.QueryEnd.coverage:type_name -> firebreak.cluster.v1.Coverage
-	49, // 29: firebreak.region.v1.WaitRequest.points:type_name -> firebreak.cluster.v1.Point
+	10, // 18: firebreak.region.v1.SetHealthResponse.written:type_name -> firebreak.region.v1.Written
+	10, // 19: firebreak.region.v1.SetWorkerResponse.written:type_name -> firebreak.region.v1.Written
+	7,  // 20: firebreak.region.v1.GetMachineRequest.after:type_name -> firebreak.region.v1.After
+	6,  // 21: firebreak.region.v1.GetMachineResponse.claims:type_name -> firebreak.region.v1.Machine
+	7,  // 22: firebreak.region.v1.ListMachinesRequest.after:type_name -> firebreak.region.v1.After
+	6,  // 23: firebreak.region.v1.ListMachinesResponse.machines:type_name -> firebreak.region.v1.Machine
+	61, // 24: firebreak.region.v1.QueryRequest.args:type_name -> firebreak.cluster.v1.Value
+	7,  // 25: firebreak.region.v1.QueryRequest.after:type_name -> firebreak.region.v1.After
+	62, // 26: firebreak.region.v1.QueryResponse.rows:type_name -> firebreak.cluster.v1.Row
+	29, // 27: firebreak.region.v1.QueryResponse.end:type_name -> firebreak.region.v1.QueryEnd
+	63, // 28: firebreak.region.v1.QueryEnd.coverage:type_name -> firebreak.cluster.v1.Coverage
+	60, // 29: firebreak.region.v1.WaitRequest.points:type_name -> firebreak.cluster.v1.Point
 	3,  // 30: firebreak.region.v1.WaitRequest.scope:type_name -> firebreak.region.v1.WaitScope
-	31, // 31: firebreak.region.v1.WaitResponse.lacks:type_name -> firebreak.region.v1.Lack
-	49, // 32: firebreak.region.v1.Lack.point:type_name -> firebreak.cluster.v1.Point
-	33, // 33: firebreak.region.v1.WatchRequest.hello:type_name -> firebreak.region.v1.WatchHello
-	34, // 34: firebreak.region.v1.WatchRequest.add:type_name -> firebreak.region.v1.WatchInterest
-	36, // 35: firebreak.region.v1.WatchRequest.ack:type_name -> firebreak.region.v1.WatchAck
-	35, // 36: firebreak.region.v1.WatchInterest.key:type_name -> firebreak.region.v1.WatchKey
-	50, // 37: firebreak.region.v1.WatchKey.key:type_name -> firebreak.cluster.v1.Value
-	38, // 38: firebreak.region.v1.WatchResponse.snapshot:type_name -> firebreak.region.v1.WatchSnapshot
-	39, // 39: firebreak.region.v1.WatchResponse.synced:type_name -> firebreak.region.v1.WatchSynced
-	5,  // 40: firebreak.region.v1.WatchResponse.machine:type_name -> firebreak.region.v1.Machine
-	41, // 41: firebreak.region.v1.WatchResponse.gone:type_name -> firebreak.region.v1.MachineGone
-	42, // 42: firebreak.region.v1.WatchResponse.row:type_name -> firebreak.region.v1.WatchRow
-	42, // 43: firebreak.region.v1.WatchResponse.deleted:type_name -> firebreak.region.v1.WatchRow
-	43, // 44: firebreak.region.v1.WatchResponse.resync:type_name -> firebreak.region.v1.WatchResync
-	44, // 45: firebreak.region.v1.WatchResponse.status:type_name -> firebreak.region.v1.WatchStatus
-	45, // 46: firebreak.region.v1.WatchResponse.refused:type_name -> firebreak.region.v1.WatchRefused
-	40, // 47: firebreak.region.v1.WatchResponse.bookmark:type_name -> firebreak.region.v1.WatchBookmark
-	51, // 48: firebreak.region.v1.WatchRow.row:type_name -> firebreak.cluster.v1.Row
-	52, // 49: firebreak.region.v1.WatchStatus.coverage:type_name -> firebreak.cluster.v1.Coverage
-	53, // 50: firebreak.region.v1.StatusResponse.generation:type_name -> firebreak.cluster.v1.Generation
-	48, // 51: firebreak.region.v1.StatusResponse.members:type_name -> firebreak.region.v1.Member
-	7,  // 52: firebreak.region.v1.RegionService.Publish:input_type -> firebreak.region.v1.PublishRequest
-	10, // 53: firebreak.region.v1.RegionService.PublishStream:input_type -> firebreak.region.v1.PublishStreamRequest
-	12, // 54: firebreak.region.v1.RegionService.Withdraw:input_type -> firebreak.region.v1.WithdrawRequest
-	14, // 55: firebreak.region.v1.RegionService.Reconcile:input_type -> firebreak.region.v1.ReconcileRequest
-	17, // 56: firebreak.region.v1.RegionService.SetHealth:input_type -> firebreak.region.v1.SetHealthRequest
-	20, // 57: firebreak.region.v1.RegionService.SetWorker:input_type -> firebreak.region.v1.SetWorkerRequest
-	22, // 58: firebreak.region.v1.RegionService.GetMachine:input_type -> firebreak.region.v1.GetMachineRequest
-	24, // 59: firebreak.region.v1.RegionService.ListMachines:input_type -> firebreak.region.v1.ListMachinesRequest
-	26, // 60: firebreak.region.v1.RegionService.Query:input_type -> firebreak.region.v1.QueryRequest
-	29, // 61: firebreak.region.v1.RegionService.Wait:input_type -> firebreak.region.v1.WaitRequest
-	32, // 62: firebreak.region.v1.RegionService.Watch:input_type -> firebreak.region.v1.WatchRequest
-	46, // 63: firebreak.region.v1.RegionService.Status:input_type -> firebreak.region.v1.StatusRequest
-	8,  // 64: firebreak.region.v1.RegionService.Publish:output_type -> firebreak.region.v1.PublishResponse
-	11, // 65: firebreak.region.v1.RegionService.PublishStream:output_type -> firebreak.region.v1.PublishStreamResponse
-	13, // 66: firebreak.region.v1.RegionService.Withdraw:output_type -> firebreak.region.v1.WithdrawResponse
-	16, // 67: firebreak.region.v1.RegionService.Reconcile:output_type -> firebreak.region.v1.ReconcileResponse
-	19, // 68: firebreak.region.v1.RegionService.SetHealth:output_type -> firebreak.region.v1.SetHealthResponse
-	21, // 69: firebreak.region.v1.RegionService.SetWorker:output_type -> firebreak.region.v1.SetWorkerResponse
-	23, // 70: firebreak.region.v1.RegionService.GetMachine:output_type -> firebreak.region.v1.GetMachineResponse
-	25, // 71: firebreak.region.v1.RegionService.ListMachines:output_type -> firebreak.region.v1.ListMachinesResponse
-	27, // 72: firebreak.region.v1.RegionService.Query:output_type -> firebreak.region.v1.QueryResponse
-	30, // 73: firebreak.region.v1.RegionService.Wait:output_type -> firebreak.region.v1.WaitResponse
-	37, // 74: firebreak.region.v1.RegionService.Watch:output_type -> firebreak.region.v1.WatchResponse
-	47, // 75: firebreak.region.v1.RegionService.Status:output_type -> firebreak.region.v1.StatusResponse
-	64, // [64:76] is the sub-list for method output_type
-	52, // [52:64] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	32, // 31: firebreak.region.v1.WaitResponse.lacks:type_name -> firebreak.region.v1.Lack
+	60, // 32: firebreak.region.v1.Lack.point:type_name -> firebreak.cluster.v1.Point
+	34, // 33: firebreak.region.v1.WatchRequest.hello:type_name -> firebreak.region.v1.WatchHello
+	35, // 34: firebreak.region.v1.WatchRequest.add:type_name -> firebreak.region.v1.WatchInterest
+	37, // 35: firebreak.region.v1.WatchRequest.ack:type_name -> firebreak.region.v1.WatchAck
+	36, // 36: firebreak.region.v1.WatchInterest.key:type_name -> firebreak.region.v1.WatchKey
+	61, // 37: firebreak.region.v1.WatchKey.key:type_name -> firebreak.cluster.v1.Value
+	39, // 38: firebreak.region.v1.WatchResponse.snapshot:type_name -> firebreak.region.v1.WatchSnapshot
+	40, // 39: firebreak.region.v1.WatchResponse.synced:type_name -> firebreak.region.v1.WatchSynced
+	6,  // 40: firebreak.region.v1.WatchResponse.machine:type_name -> firebreak.region.v1.Machine
+	42, // 41: firebreak.region.v1.WatchResponse.gone:type_name -> firebreak.region.v1.MachineGone
+	43, // 42: firebreak.region.v1.WatchResponse.row:type_name -> firebreak.region.v1.WatchRow
+	43, // 43: firebreak.region.v1.WatchResponse.deleted:type_name -> firebreak.region.v1.WatchRow
+	44, // 44: firebreak.region.v1.WatchResponse.resync:type_name -> firebreak.region.v1.WatchResync
+	45, // 45: firebreak.region.v1.WatchResponse.status:type_name -> firebreak.region.v1.WatchStatus
+	46, // 46: firebreak.region.v1.WatchResponse.refused:type_name -> firebreak.region.v1.WatchRefused
+	41, // 47: firebreak.region.v1.WatchResponse.bookmark:type_name -> firebreak.region.v1.WatchBookmark
+	62, // 48: firebreak.region.v1.WatchRow.row:type_name -> firebreak.cluster.v1.Row
+	63, // 49: firebreak.region.v1.WatchStatus.coverage:type_name -> firebreak.cluster.v1.Coverage
+	64, // 50: firebreak.region.v1.StatusResponse.generation:type_name -> firebreak.cluster.v1.Generation
+	49, // 51: firebreak.region.v1.StatusResponse.members:type_name -> firebreak.region.v1.Member
+	61, // 52: firebreak.region.v1.WatchQueryRequest.args:type_name -> firebreak.cluster.v1.Value
+	7,  // 53: firebreak.region.v1.WatchQueryRequest.after:type_name -> firebreak.region.v1.After
+	52, // 54: firebreak.region.v1.WatchQueryResponse.opened:type_name -> firebreak.region.v1.QueryWatch
+	53, // 55: firebreak.region.v1.WatchQueryResponse.row:type_name -> firebreak.region.v1.QueryRow
+	55, // 56: firebreak.region.v1.WatchQueryResponse.change:type_name -> firebreak.region.v1.QueryChange
+	54, // 57: firebreak.region.v1.WatchQueryResponse.resync:type_name -> firebreak.region.v1.QueryResync
+	62, // 58: firebreak.region.v1.QueryRow.cells:type_name -> firebreak.cluster.v1.Row
+	4,  // 59: firebreak.region.v1.QueryChange.kind:type_name -> firebreak.region.v1.QueryChangeKind
+	53, // 60: firebreak.region.v1.QueryChange.row:type_name -> firebreak.region.v1.QueryRow
+	61, // 61: firebreak.region.v1.Statement.args:type_name -> firebreak.cluster.v1.Value
+	56, // 62: firebreak.region.v1.ExecRequest.statements:type_name -> firebreak.region.v1.Statement
+	59, // 63: firebreak.region.v1.ExecResponse.results:type_name -> firebreak.region.v1.StatementResult
+	10, // 64: firebreak.region.v1.ExecResponse.written:type_name -> firebreak.region.v1.Written
+	62, // 65: firebreak.region.v1.StatementResult.rows:type_name -> firebreak.cluster.v1.Row
+	8,  // 66: firebreak.region.v1.RegionService.Publish:input_type -> firebreak.region.v1.PublishRequest
+	11, // 67: firebreak.region.v1.RegionService.PublishStream:input_type -> firebreak.region.v1.PublishStreamRequest
+	13, // 68: firebreak.region.v1.RegionService.Withdraw:input_type -> firebreak.region.v1.WithdrawRequest
+	15, // 69: firebreak.region.v1.RegionService.Reconcile:input_type -> firebreak.region.v1.ReconcileRequest
+	18, // 70: firebreak.region.v1.RegionService.SetHealth:input_type -> firebreak.region.v1.SetHealthRequest
+	21, // 71: firebreak.region.v1.RegionService.SetWorker:input_type -> firebreak.region.v1.SetWorkerRequest
+	23, // 72: firebreak.region.v1.RegionService.GetMachine:input_type -> firebreak.region.v1.GetMachineRequest
+	25, // 73: firebreak.region.v1.RegionService.ListMachines:input_type -> firebreak.region.v1.ListMachinesRequest
+	27, // 74: firebreak.region.v1.RegionService.Query:input_type -> firebreak.region.v1.QueryRequest
+	30, // 75: firebreak.region.v1.RegionService.Wait:input_type -> firebreak.region.v1.WaitRequest
+	33, // 76: firebreak.region.v1.RegionService.Watch:input_type -> firebreak.region.v1.WatchRequest
+	50, // 77: firebreak.region.v1.RegionService.WatchQuery:input_type -> firebreak.region.v1.WatchQueryRequest
+	57, // 78: firebreak.region.v1.RegionService.Exec:input_type -> firebreak.region.v1.ExecRequest
+	47, // 79: firebreak.region.v1.RegionService.Status:input_type -> firebreak.region.v1.StatusRequest
+	9,  // 80: firebreak.region.v1.RegionService.Publish:output_type -> firebreak.region.v1.PublishResponse
+	12, // 81: firebreak.region.v1.RegionService.PublishStream:output_type -> firebreak.region.v1.PublishStreamResponse
+	14, // 82: firebreak.region.v1.RegionService.Withdraw:output_type -> firebreak.region.v1.WithdrawResponse
+	17, // 83: firebreak.region.v1.RegionService.Reconcile:output_type -> firebreak.region.v1.ReconcileResponse
+	20, // 84: firebreak.region.v1.RegionService.SetHealth:output_type -> firebreak.region.v1.SetHealthResponse
+	22, // 85: firebreak.region.v1.RegionService.SetWorker:output_type -> firebreak.region.v1.SetWorkerResponse
+	24, // 86: firebreak.region.v1.RegionService.GetMachine:output_type -> firebreak.region.v1.GetMachineResponse
+	26, // 87: firebreak.region.v1.RegionService.ListMachines:output_type -> firebreak.region.v1.ListMachinesResponse
+	28, // 88: firebreak.region.v1.RegionService.Query:output_type -> firebreak.region.v1.QueryResponse
+	31, // 89: firebreak.region.v1.RegionService.Wait:output_type -> firebreak.region.v1.WaitResponse
+	38, // 90: firebreak.region.v1.RegionService.Watch:output_type -> firebreak.region.v1.WatchResponse
+	51, // 91: firebreak.region.v1.RegionService.WatchQuery:output_type -> firebreak.region.v1.WatchQueryResponse
+	58, // 92: firebreak.region.v1.RegionService.Exec:output_type -> firebreak.region.v1.ExecResponse
+	48, // 93: firebreak.region.v1.RegionService.Status:output_type -> firebreak.region.v1.StatusResponse
+	80, // [80:94] is the sub-list for method output_type
+	66, // [66:80] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_firebreak_region_v1_region_proto_init() }
@@ -3689,13 +4463,20 @@ func file_firebreak_region_v1_region_proto_init() {
 		(*WatchResponse_Refused)(nil),
 		(*WatchResponse_Bookmark)(nil),
 	}
+	file_firebreak_region_v1_region_proto_msgTypes[46].OneofWrappers = []any{
+		(*WatchQueryResponse_Opened)(nil),
+		(*WatchQueryResponse_Row)(nil),
+		(*WatchQueryResponse_Synced)(nil),
+		(*WatchQueryResponse_Change)(nil),
+		(*WatchQueryResponse_Resync)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_firebreak_region_v1_region_proto_rawDesc), len(file_firebreak_region_v1_region_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   45,
+			NumEnums:      5,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

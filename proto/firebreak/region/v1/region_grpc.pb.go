@@ -33,6 +33,8 @@ const (
 	RegionService_Query_FullMethodName         = "/firebreak.region.v1.RegionService/Query"
 	RegionService_Wait_FullMethodName          = "/firebreak.region.v1.RegionService/Wait"
 	RegionService_Watch_FullMethodName         = "/firebreak.region.v1.RegionService/Watch"
+	RegionService_WatchQuery_FullMethodName    = "/firebreak.region.v1.RegionService/WatchQuery"
+	RegionService_Exec_FullMethodName          = "/firebreak.region.v1.RegionService/Exec"
 	RegionService_Status_FullMethodName        = "/firebreak.region.v1.RegionService/Status"
 )
 
@@ -67,6 +69,11 @@ type RegionServiceClient interface {
 	// Watch is two-way: the client says who it is and what it is interested in,
 	// and acknowledges.
 	Watch(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WatchRequest, WatchResponse], error)
+	// WatchQuery gives the rows of any SELECT, and then their changes, until the
+	// caller ends it. What cannot be followed rightly is refused with the reason.
+	WatchQuery(ctx context.Context, in *WatchQueryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchQueryResponse], error)
+	// Exec runs SQL statements that write users' tables, all or nothing.
+	Exec(ctx context.Context, in *ExecRequest, opts ...grpc.CallOption) (*ExecResponse, error)
 	// Status describes this node.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
 }
@@ -216,6 +223,35 @@ func (c *regionServiceClient) Watch(ctx context.Context, opts ...grpc.CallOption
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RegionService_WatchClient = grpc.BidiStreamingClient[WatchRequest, WatchResponse]
 
+func (c *regionServiceClient) WatchQuery(ctx context.Context, in *WatchQueryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchQueryResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RegionService_ServiceDesc.Streams[5], RegionService_WatchQuery_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchQueryRequest, WatchQueryResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RegionService_WatchQueryClient = grpc.ServerStreamingClient[WatchQueryResponse]
+
+func (c *regionServiceClient) Exec(ctx context.Context, in *ExecRequest, opts ...grpc.CallOption) (*ExecResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExecResponse)
+	err := c.cc.Invoke(ctx, RegionService_Exec_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *regionServiceClient) Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StatusResponse)
@@ -257,6 +293,11 @@ type RegionServiceServer interface {
 	// Watch is two-way: the client says who it is and what it is interested in,
 	// and acknowledges.
 	Watch(grpc.BidiStreamingServer[WatchRequest, WatchResponse]) error
+	// WatchQuery gives the rows of any SELECT, and then their changes, until the
+	// caller ends it. What cannot be followed rightly is refused with the reason.
+	WatchQuery(*WatchQueryRequest, grpc.ServerStreamingServer[WatchQueryResponse]) error
+	// Exec runs SQL statements that write users' tables, all or nothing.
+	Exec(context.Context, *ExecRequest) (*ExecResponse, error)
 	// Status describes this node.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
 	mustEmbedUnimplementedRegionServiceServer()
@@ -301,6 +342,12 @@ func (UnimplementedRegionServiceServer) Wait(context.Context, *WaitRequest) (*Wa
 }
 func (UnimplementedRegionServiceServer) Watch(grpc.BidiStreamingServer[WatchRequest, WatchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedRegionServiceServer) WatchQuery(*WatchQueryRequest, grpc.ServerStreamingServer[WatchQueryResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchQuery not implemented")
+}
+func (UnimplementedRegionServiceServer) Exec(context.Context, *ExecRequest) (*ExecResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Exec not implemented")
 }
 func (UnimplementedRegionServiceServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
@@ -477,6 +524,35 @@ func _RegionService_Watch_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RegionService_WatchServer = grpc.BidiStreamingServer[WatchRequest, WatchResponse]
 
+func _RegionService_WatchQuery_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchQueryRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RegionServiceServer).WatchQuery(m, &grpc.GenericServerStream[WatchQueryRequest, WatchQueryResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RegionService_WatchQueryServer = grpc.ServerStreamingServer[WatchQueryResponse]
+
+func _RegionService_Exec_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExecRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegionServiceServer).Exec(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RegionService_Exec_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegionServiceServer).Exec(ctx, req.(*ExecRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RegionService_Status_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StatusRequest)
 	if err := dec(in); err != nil {
@@ -527,6 +603,10 @@ var RegionService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _RegionService_Wait_Handler,
 		},
 		{
+			MethodName: "Exec",
+			Handler:    _RegionService_Exec_Handler,
+		},
+		{
 			MethodName: "Status",
 			Handler:    _RegionService_Status_Handler,
 		},
@@ -557,6 +637,11 @@ var RegionService_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _RegionService_Watch_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "WatchQuery",
+			Handler:       _RegionService_WatchQuery_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "firebreak/region/v1/region.proto",
