@@ -205,14 +205,10 @@ func firstWords(ts []sqltext.Token) string {
 	if len(out) == 0 {
 		return fmt.Sprintf("%.40q", ts[0].Text)
 	}
-	return strings.Join(out[:min(len(out), 1+b2i(slices.Contains([]string{"CREATE", "DROP", "ALTER"}, out[0])))], " ")
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
+	if !slices.Contains([]string{"CREATE", "DROP", "ALTER"}, out[0]) {
+		out = out[:1]
 	}
-	return 0
+	return strings.Join(out, " ")
 }
 
 // mark applies what the comments of a table say.
