@@ -92,6 +92,10 @@ else
 	$(SIMULATE) -seeds 2000 -must-hit
 endif
 
+.PHONY: mutants
+mutants: ## Break the code in twenty places, one at a time: the simulator must catch each
+	$(GO) test -count=1 -v -timeout 30m -run TestMutants ./cmd/firebreak/fedsim -mutants | grep -v --line-buffered '^=== '
+
 .PHONY: sim-long
 sim-long: ## The same for SIM_LONG (1h), with 256 nodes too, from a seed of this moment
 	$(SIMULATE) -seed $$(date +%s) -seeds 1000000 -for $(SIM_LONG) -must-hit

@@ -5,7 +5,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/firebreak-dev/firebreak/internal/hlc"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
 )
@@ -218,4 +220,14 @@ func (m *realm) alike(at place, a, b record.Point) bool {
 		}
 	}
 	return of[0].rank != "" && of[1].rank != "" && of[0].rec.Deleted == of[1].rec.Deleted && string(of[0].rec.Cells) == string(of[1].rec.Cells)
+}
+
+// ahead reports whether a point's record of a row is stamped ahead of a wall.
+func (m *realm) ahead(at place, p record.Point, wall time.Time) bool {
+	for _, w := range m.rows[at] {
+		if w.at == p {
+			return w.rec.Stamp() > hlc.At(wall)
+		}
+	}
+	return false
 }

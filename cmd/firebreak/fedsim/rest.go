@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
 // each calls fn for every replica of the federation.
@@ -56,6 +57,11 @@ func stateFollowsReceived(f *federation) error {
 				return fmt.Errorf("%s and %s have equal roots and other received sets", r.id(), rs[0].id())
 			}
 			r.readAgain()
+			for at, w := range r.seen.held {
+				if w.Reason == store.ReasonClock && !m.ahead(at, w.Point, r.proc.wall()) {
+					return fmt.Errorf("%s withholds %v as ahead, which it is no more", r.id(), w.Point)
+				}
+			}
 			for at := range m.rows {
 				if v := r.judge(at); !v.right() {
 					return fmt.Errorf("%s shows %v of %q, want %v (deleted %v)", r.id(), v.at, at.key, v.top.at, v.top.rec.Deleted)

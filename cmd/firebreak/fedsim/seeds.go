@@ -66,6 +66,7 @@ type Plan struct {
 	Until   time.Time // no seed begins after it; zero means no bound
 	Workers int       // zero means one per processor
 	Once    bool      // run each seed once, not twice
+	Whole   bool      // leave the script of a failure as it is
 }
 
 // Execute runs all seeds, each twice: a second run that takes another course
@@ -101,7 +102,7 @@ func Execute(p Plan) Summary {
 		})
 	}
 	wg.Wait()
-	if sum.Failed != nil {
+	if sum.Failed != nil && !p.Whole {
 		sum.Failed.minimise()
 	}
 	sum.Wall = time.Since(began)
