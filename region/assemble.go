@@ -11,6 +11,7 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/checkpoint"
 	"github.com/firebreak-dev/firebreak/internal/fleet/presence"
 	"github.com/firebreak-dev/firebreak/internal/identity"
+	"github.com/firebreak-dev/firebreak/internal/replica"
 	"github.com/firebreak-dev/firebreak/internal/replica/runner"
 	"github.com/firebreak-dev/firebreak/internal/rpc"
 	adminv1 "github.com/firebreak-dev/firebreak/proto/firebreak/admin/v1"
@@ -19,6 +20,7 @@ import (
 	"github.com/firebreak-dev/firebreak/region/ledger"
 	"github.com/firebreak-dev/firebreak/region/read"
 	"github.com/firebreak-dev/firebreak/region/report/reporter"
+	"github.com/firebreak-dev/firebreak/region/table"
 	"github.com/firebreak-dev/firebreak/region/watch"
 )
 
@@ -43,8 +45,12 @@ func (n *Node) assemble() (err error) {
 	}
 	n.fit, n.members = newFitness(n), newMembers(n)
 	w := n.db.Writer()
+	packing, err := replica.NewPacking(table.Dictionaries()...)
+	if err != nil {
+		return err
+	}
 	n.runner, err = runner.New(runner.Config{
-		Node: w.Node, Store: n.db, Mesh: n.mesh,
+		Node: w.Node, Store: n.db, Mesh: n.mesh, Packing: packing,
 		Close: true, Alone: len(cfg.Seeds) == 0, Confirmed: n.doubt.none,
 		Fit: n.fit.sinceStart, OnOwnTail: n.doubt.raise, Freeze: n.control.FreezeEgress,
 		Seed: seed(n), Logger: n.log, Metrics: cfg.Registry, Progress: n.dog.Loop("replica", wedged).Mark,

@@ -123,6 +123,7 @@ type Ready struct {
 	Restamp bool              // write rows of earlier writers again, answered by Restamped
 	Close   record.Writer     // close what is earlier than this writer, answered by ClosedEarlier; zero means no
 	Renew   uint64            // take a writer with at least this boot, answered by Renewed; zero means none
+	Drops   []Drop            // connections to close
 	Reports []Report          // for people and metrics
 }
 
@@ -176,5 +177,6 @@ const (
 	ReportCap       Kind = "cap"       // data beyond a cap on writers or gaps
 	ReportBoot      Kind = "boot"      // data of a boot more than two years ahead
 	ReportDamage    Kind = "damage"    // equal received sets with different fingerprints
+	ReportDropped   Kind = "dropped"   // a peer broke the protocol again and again, and is disconnected
 	ReportTimeout   Kind = "timeout"   // a peer did not answer
 )

@@ -14,6 +14,10 @@ const (
 	MaxInline = 64 << 10 // a frame above it holds one changeset
 )
 
+// maxUnpacked bounds the frame in a packed one; a larger frame is not packed. A
+// changeset of the greatest size fits.
+const maxUnpacked = MaxFrame/2 + 128<<10
+
 // A frame is a kind byte and a payload. Numbers are unsigned varints unless
 // they say otherwise; digests are 16 bytes big endian; writers, received sets
 // and deliveries are as package record writes them. What follows the fields
@@ -25,6 +29,7 @@ const (
 	kindAsk    = 0x04 // count; each: node
 	kindSets   = 0x05 // digest of all leaves not asked for; count; each: writer, received set, a fingerprint per kind
 	kindWant   = 0x06 // id (8 bytes), limit in bytes, count of writers; each: writer, count of ranges; each: from, to less from
+	kindPacked = 0x10 // a Zstandard frame without its magic number, see Packing
 	kindAnswer = 0x07 // id (8 bytes), a byte with the number of the frame from 0, a byte that is 1 in the last one; then as a push
 )
 

@@ -20,6 +20,10 @@ type peer struct {
 	damaged []damage
 	shunned []shun
 
+	blame    float64       // what it did wrong lately, see blames
+	blamedAt time.Duration // when that was summed
+	dropped  bool          // it is being disconnected: nothing of it counts
+
 	serving bool   // a Serve for it is out
 	waiting *Serve // the next one; a newer want takes its place
 }

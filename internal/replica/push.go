@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,6 +56,7 @@ func (c *Core) flush(frame []byte) {
 	if frame == nil {
 		return
 	}
+	frame = c.cfg.Packing.Push(frame)
 	for _, p := range c.peers {
 		c.send(p.node, true, frame)
 	}
@@ -64,12 +66,24 @@ func (c *Core) flush(frame []byte) {
 // is that it is dropped and counted.
 func (c *Core) arrived(from record.Node, frame []byte) {
 	p := c.peer(from)
-	if p == nil {
+	if p == nil || p.dropped {
 		return // lost meanwhile
 	}
 	if len(frame) == 0 || len(frame) > MaxFrame {
 		c.malformed(from, fmt.Errorf("frame of %d bytes", len(frame)))
 		return
+	}
+	if frame[0] == kindPacked && c.cfg.Packing != nil {
+		whole, err := c.cfg.Packing.unpack(frame)
+		switch {
+		case errors.Is(err, errDictionary):
+			c.unknown(from, err)
+			return
+		case err != nil:
+			c.malformed(from, err)
+			return
+		}
+		frame = whole
 	}
 	r := reader{b: frame[1:]}
 	switch frame[0] {
@@ -96,13 +110,17 @@ func (c *Core) arrived(from record.Node, frame []byte) {
 	case kindSurveyed:
 		c.gotSurveyed(p, &r)
 	default:
-		c.stats.Unknown++
-		c.report(Report{Kind: ReportUnknown, Peer: from, Err: fmt.Errorf("frame kind %#x", frame[0])})
+		c.unknown(from, fmt.Errorf("frame kind %#x", frame[0]))
 		return
 	}
 	if r.err != nil {
 		c.malformed(from, fmt.Errorf("frame kind %#x: %w", frame[0], r.err))
 	}
+}
+
+func (c *Core) unknown(from record.Node, err error) {
+	c.stats.Unknown++
+	c.report(Report{Kind: ReportUnknown, Peer: from, Err: err})
 }
 
 func (c *Core) gotPush(p *peer, r *reader) {

@@ -32,13 +32,15 @@ import (
 
 // Config of a core. The zero value of a limit means its default.
 type Config struct {
-	Seed  uint64  // of the choice of peers and of jitter
-	Queue int     // bytes of deliveries that wait for the store; zero means 16 MiB
-	Share int     // bytes of them that the pushes of one node may take; zero means 2 MiB
-	Want  int     // bytes asked for at once; zero means 512 KiB
-	Close bool    // close earlier writers, once it is time
-	Alone bool    // configured without seeds: with nobody known, there is nobody to ask
-	Boots []Boots // of nodes, as the store has them at the start
+	Seed  uint64 // of the choice of peers and of jitter
+	Queue int    // bytes of deliveries that wait for the store; zero means 16 MiB
+	Share int    // bytes of them that the pushes of one node may take; zero means 2 MiB
+	Want  int    // bytes asked for at once; zero means 512 KiB
+
+	Packing *Packing // makes frames small; nil sends them as they are, and reads none that is packed
+	Close   bool     // close earlier writers, once it is time
+	Alone   bool     // configured without seeds: with nobody known, there is nobody to ask
+	Boots   []Boots  // of nodes, as the store has them at the start
 }
 
 // Times of the protocol.
@@ -220,7 +222,10 @@ func (c *Core) Received(w record.Writer) record.Received {
 	return record.Received{}
 }
 
-func (c *Core) report(r Report) { c.out.Reports = append(c.out.Reports, r) }
+func (c *Core) report(r Report) {
+	c.out.Reports = append(c.out.Reports, r)
+	c.blame(r)
+}
 
 func (c *Core) send(to record.Node, push bool, frame []byte) {
 	c.out.Sends = append(c.out.Sends, Send{To: to, Push: push, Frame: frame})

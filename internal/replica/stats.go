@@ -13,7 +13,8 @@ type Stats struct {
 	PushDropped  uint64 // pushes that did not leave
 	Owed         uint64 // times that a peer came to be owed a sync
 	Malformed    uint64
-	Unknown      uint64 // frames of unknown kinds
+	Unknown      uint64 // frames of unknown kinds, or packed with an unknown dictionary
+	Dropped      uint64 // peers disconnected for what they did wrong
 	Foreign      uint64 // pushes of a writer that is not the peer
 	Unasked      uint64
 	Capped       uint64 // beyond a cap on writers, gaps or boots

@@ -13,9 +13,11 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/bench"
 	"github.com/firebreak-dev/firebreak/internal/bench/result"
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/replica"
 	"github.com/firebreak-dev/firebreak/internal/replica/replicatest"
 	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/store"
+	"github.com/firebreak-dev/firebreak/region/table"
 )
 
 // Benches returns the package's.
@@ -40,7 +42,11 @@ var errNotEqual = errors.New("the nodes are not equal in time")
 
 // machinesWorld is a region of n nodes that store machines, met and at rest.
 func machinesWorld(ctx context.Context, cfg replicatest.Config, n int) (*replicatest.World, error) {
-	cfg.Tables = []schema.Table{row.Table()}
+	packing, err := replica.NewPacking(table.Dictionaries()...)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Tables, cfg.Packing = []schema.Table{row.Table()}, packing
 	w := replicatest.New(cfg)
 	for i := range n {
 		if err := ctx.Err(); err != nil {

@@ -45,6 +45,14 @@ func (m *Mesh) peerOf(node record.Node) *peer {
 	return p
 }
 
+// Drop closes the connection with a peer that broke the protocol. It may
+// connect again.
+func (m *Mesh) Drop(peer record.Node, why string) {
+	if l := m.linkOf(peer); l != nil {
+		l.close(closeMalformed, why[:min(len(why), 256)])
+	}
+}
+
 func (m *Mesh) linkOf(node record.Node) *link {
 	m.mu.Lock()
 	defer m.mu.Unlock()

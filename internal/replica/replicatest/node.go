@@ -93,7 +93,7 @@ func (n *Node) Start() {
 	ws, _ := snap.Writers()
 	ns, _ := snap.Nodes()
 	n.answer = runner.NewAnswers(n.Store.Snapshot)
-	n.Core = replica.New(replica.Config{Seed: w.random.Uint64(), Close: w.cfg.Close, Boots: runner.Boots(ns)}, n.Store.Writer(), runner.States(ws), w.now, n.wall())
+	n.Core = replica.New(replica.Config{Packing: w.cfg.Packing, Seed: w.random.Uint64(), Close: w.cfg.Close, Boots: runner.Boots(ns)}, n.Store.Writer(), runner.States(ws), w.now, n.wall())
 	if n.feed, err = n.Store.Feed(snap.Position()); err != nil {
 		panic(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/replica"
 	"github.com/firebreak-dev/firebreak/internal/schema"
 )
 
@@ -19,11 +20,12 @@ import (
 type Config struct {
 	Seed      uint64
 	Tables    []schema.Table
-	Loss      float64       // of frames
-	Duplicate float64       // of frames
-	Delay     time.Duration // of a frame: from half of it to one and a half, each on its own, so frames overtake
-	Close     bool          // nodes close their earlier writers
-	Continue  bool          // break the rule: a clean stop's writer goes on
+	Packing   *replica.Packing // of pushes; nil sends them as they are
+	Loss      float64          // of frames
+	Duplicate float64          // of frames
+	Delay     time.Duration    // of a frame: from half of it to one and a half, each on its own, so frames overtake
+	Close     bool             // nodes close their earlier writers
+	Continue  bool             // break the rule: a clean stop's writer goes on
 }
 
 // World is a cluster. Not safe for concurrent use.

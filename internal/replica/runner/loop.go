@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/mesh"
+	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/replica"
 )
 
@@ -20,7 +21,7 @@ type loop struct {
 
 func newLoop(r *Runner, all replica.Reloaded) *loop {
 	now := time.Now()
-	cfg := replica.Config{Seed: uint64(r.cfg.Seed), Close: r.cfg.Close, Alone: r.cfg.Alone}
+	cfg := replica.Config{Packing: r.cfg.Packing, Seed: uint64(r.cfg.Seed), Close: r.cfg.Close, Alone: r.cfg.Alone}
 	core := replica.New(cfg, r.cfg.Store.Writer(), nil, 0, now)
 	core.Step(0, all)
 	core.Step(0, replica.Confirmed{Yes: r.cfg.Confirmed()})
@@ -110,6 +111,11 @@ func (l *loop) act(ready replica.Ready) {
 		l.r.renews <- ready.Renew // so too
 	}
 	l.serves = append(l.serves, ready.Serves...)
+	for _, d := range ready.Drops {
+		if m, ok := l.r.cfg.Mesh.(interface{ Drop(record.Node, string) }); ok {
+			m.Drop(d.Peer, d.Err.Error())
+		}
+	}
 	for _, p := range ready.Reports {
 		l.r.report(p)
 	}

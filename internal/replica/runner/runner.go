@@ -29,7 +29,8 @@ import (
 var ErrStopped = errors.New("replication has stopped")
 
 // Sender is what a runner needs of a mesh. If it also has
-// SetWriter(boot, bits uint64), it is told of a renewed writer.
+// SetWriter(boot, bits uint64), it is told of a renewed writer; if it has
+// Drop(peer record.Node, why string), it is told of a peer to disconnect.
 type Sender interface {
 	Send(to record.Node, flow mesh.Flow, frame []byte) error
 	Ask(ctx context.Context, to record.Node, question []byte) ([]byte, error)
@@ -42,6 +43,7 @@ type Config struct {
 	Lane      string                // the flow's lane; empty in a region's cluster
 	Store     store.Store           // required
 	Mesh      Sender                // required
+	Packing   *replica.Packing      // makes frames small; may be shared by lanes; nil sends them as they are
 	Fit       func() bool           // told to peers in answers to surveys; nil means never fit
 	OnOwnTail func()                // called when an earlier writer of this node changed its own rows; may be nil, must not block
 	Close     bool                  // close the earlier writers of this node, once it is time, and collect what may be
@@ -227,7 +229,7 @@ func (r *Runner) report(p replica.Report) {
 	switch p.Kind {
 	case replica.ReportDamage:
 		level = slog.LevelError
-	case replica.ReportMalformed, replica.ReportForeign, replica.ReportBoot, replica.ReportCap:
+	case replica.ReportMalformed, replica.ReportForeign, replica.ReportBoot, replica.ReportCap, replica.ReportDropped:
 		level = slog.LevelWarn
 	}
 	if level > slog.LevelDebug && !r.warn.Allow() {

@@ -208,6 +208,9 @@ func (r *Runner) serve(ctx context.Context) {
 				}
 				r.cfg.Logger.Log(ctx, level, "serve a peer", "peer", string(s.To), "err", err)
 			}
+			for i, f := range frames {
+				frames[i] = r.cfg.Packing.Answer(f)
+			}
 			r.tell(replica.Served{To: s.To, ID: s.ID, Frames: frames})
 		}
 	}
