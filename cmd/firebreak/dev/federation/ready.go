@@ -14,9 +14,12 @@ import (
 	routerv1 "github.com/firebreak-dev/firebreak/proto/firebreak/router/v1"
 )
 
-// readyWithin bounds the start of a federation. A large one on a small machine
-// takes its time; one that hangs must say so.
+// readyWithin bounds the wait for one node after another. A large federation on
+// a small machine takes its time; one that hangs must say so.
 const readyWithin = 2 * time.Minute
+
+// answerWithin bounds one question to a node that starts beside many others.
+const answerWithin = 10 * time.Second
 
 // poll is how often a node that is not ready is asked again.
 const poll = 100 * time.Millisecond
@@ -26,7 +29,7 @@ func (f *Federation) until(ctx context.Context, ok func(context.Context) error) 
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
 	for {
-		call, cancel := context.WithTimeout(ctx, 2*time.Second)
+		call, cancel := context.WithTimeout(ctx, answerWithin)
 		err := ok(call)
 		cancel()
 		if err == nil {
@@ -81,14 +84,18 @@ func (f *Federation) waitReady(ctx context.Context) error { return f.WaitReady(c
 
 // WaitReady returns when these nodes say that they are ready.
 func (f *Federation) WaitReady(ctx context.Context, nodes []Node) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, errTooLong)
-	defer cancel()
 	for _, n := range nodes {
-		if err := f.until(ctx, func(ctx context.Context) error { return f.Ready(ctx, n) }); err != nil {
+		if err := f.waitReadyOne(ctx, n); err != nil {
 			return fmt.Errorf("node %v is not ready: %w", n, err)
 		}
 	}
 	return nil
+}
+
+func (f *Federation) waitReadyOne(ctx context.Context, n Node) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, errTooLong)
+	defer cancel()
+	return f.until(ctx, func(ctx context.Context) error { return f.Ready(ctx, n) })
 }
 
 // Ready reports why a node is not ready, or nil.
