@@ -80,7 +80,7 @@ type Config struct {
 	Requests Requests
 	Faults   int           // that were injected: requests may then go to the wrong place
 	Apps     []fleet.App   // known beforehand: looked up even if they have no machine
-	Within   time.Duration // for the federation to become quiet and equal; zero means 90s
+	Within   time.Duration // for the federation to become quiet and equal; zero means 90s, and 1s more for each node
 }
 
 // callTimeout bounds one question.
@@ -94,7 +94,7 @@ const pause = 500 * time.Millisecond
 // becomes equal by itself or not at all.
 func Run(ctx context.Context, cfg Config) Result {
 	if cfg.Within == 0 {
-		cfg.Within = 90 * time.Second
+		cfg.Within = 90*time.Second + time.Duration(len(cfg.Nodes.Plan().Nodes))*time.Second
 	}
 	deadline := time.Now().Add(cfg.Within)
 	tick := time.NewTicker(pause)

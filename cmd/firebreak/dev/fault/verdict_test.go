@@ -18,6 +18,15 @@ func TestAFaultOfGlobalOrRoutersMayTouchNoRegion(t *testing.T) {
 	}
 }
 
+func TestAFlatFederationIsShownAndNotJudged(t *testing.T) {
+	w := start(t, spec().Flat())
+	w.must(t, "storm region iad")
+	w.sample = Sample{Nodes: map[string]Count{"ams/ams-1": {Errors: 4}}}
+	if v := w.Judge(t.Context(), time.Now())[0]; !v.OK || len(v.Touched) != 1 || v.Touched[0] != "ams" {
+		t.Errorf("%+v", v)
+	}
+}
+
 func TestANodeThatDoesNotAnswerHasSentNothing(t *testing.T) {
 	silent, spoke := Count{silent: true}, Count{Bytes: 1 << 40, ApplyErrors: 7}
 	for _, d := range []Count{silent.since(spoke), spoke.since(silent)} {
