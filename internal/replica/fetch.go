@@ -17,6 +17,9 @@ func (c *Core) fetch(p *peer) {
 	s := &p.session
 	wants, behind := c.missing(p)
 	s.behind = behind
+	if len(wants) > 0 {
+		s.list = ListingWant{} // first what is missing
+	}
 	if len(wants) == 0 && s.list.Mode == 0 {
 		if s.list.Nodes = c.coverable(p); len(s.list.Nodes) == 0 {
 			*s = session{}

@@ -241,7 +241,7 @@ func (c *Core) gotListing(p *peer, r *reader) {
 	}
 	if r.err != nil {
 		c.endListing(p)
-		p.benched = c.now + benchFor
+		p.fellSilent(c.now)
 		return
 	}
 	if s.page == 0 {
@@ -253,7 +253,7 @@ func (c *Core) gotListing(p *peer, r *reader) {
 }
 
 // checkPage refuses what no sound peer says: boots that no start takes, and
-// versions of this start's own writers as if they came from somebody else.
+// versions that this start is said to have written and has not.
 func (c *Core) checkPage(p *peer, page Page) error {
 	for _, cs := range slices.Concat(page.Listed, page.Rest) {
 		if c.bootAhead(cs.Writer) {
@@ -273,7 +273,8 @@ func (c *Core) checkPage(p *peer, page Page) error {
 		}
 	}
 	for _, t := range page.End.Takes {
-		if c.isOwn(t.Writer) || c.bootAhead(t.Writer) {
+		beyond := c.isOwn(t.Writer) && len(c.book.state(t.Writer).Received.Minus(t.Received)) > 0
+		if beyond || c.bootAhead(t.Writer) {
 			return fmt.Errorf("listing takes versions of %v", t.Writer)
 		}
 	}
@@ -298,6 +299,9 @@ func (c *Core) tookPage(e TookPage) {
 	if e.Failed || s.last {
 		if !e.Failed {
 			c.stats.Listings++
+			if s.mode() != CatchUp {
+				c.stats.Repaired++
+			}
 		}
 		c.endListing(p)
 		return

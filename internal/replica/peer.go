@@ -17,6 +17,7 @@ type peer struct {
 
 	session session
 	benched time.Duration // until when it is not asked, for it did not answer
+	bench   time.Duration // the last bench; the next one is twice as long
 	damaged []damage
 	shunned []shun
 
@@ -33,7 +34,8 @@ type damage struct {
 	node         record.Node
 	mine, theirs Digest
 	since        time.Duration
-	told         bool // it lasted, and was reported
+	told         bool          // it lasted, and was reported
+	again        time.Duration // when it is looked into next
 }
 
 // shun is a range that this peer served malformed.
@@ -107,9 +109,15 @@ func (c *Core) malformed(n record.Node, err error) {
 	c.report(Report{Kind: ReportMalformed, Peer: n, Err: err})
 }
 
-func (p *peer) knownDamage(n record.Node, mine, theirs Digest) bool {
+// fellSilent leaves p alone for a while, longer each time.
+func (p *peer) fellSilent(now time.Duration) {
+	p.bench = min(max(2*p.bench, benchFirst), benchFor)
+	p.benched = now + p.bench
+}
+
+func (p *peer) knownDamage(n record.Node, mine, theirs Digest, now time.Duration) bool {
 	return slices.ContainsFunc(p.damaged, func(d damage) bool {
-		return d.told && d.node == n && d.mine == mine && d.theirs == theirs
+		return d.told && now < d.again && d.node == n && d.mine == mine && d.theirs == theirs
 	})
 }
 

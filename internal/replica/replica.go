@@ -51,11 +51,13 @@ const (
 	gapAge         = 200 * time.Millisecond // what was missing so long is asked for
 	requestTimeout = 2 * time.Second        // without anything new
 	requestBound   = 10 * time.Second       // for a whole answer
-	benchFor       = 10 * time.Second       // a peer that did not answer is not asked
+	benchFirst     = 500 * time.Millisecond // a peer that did not answer is not asked; twice as long each time
+	benchFor       = 10 * time.Second       // and no longer than this
 	renewRetry     = time.Second
 	owesEvery      = 100 * time.Millisecond // between two tries to tell a peer that it is owed a sync
 	shunFor        = 30 * time.Second       // a range that a peer served malformed is not asked of it
 	damageAge      = 30 * time.Second       // what looks like damage for so long is reported
+	repairEvery    = time.Minute            // between two tries to end it
 	maxBootAhead   = 2 * 365 * 24 * time.Hour
 )
 

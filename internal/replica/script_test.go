@@ -350,6 +350,9 @@ func describe(f []byte) string {
 		return out
 	case kindWant:
 		id, _, wants := r.want()
+		if list := r.listingWant(); list.Mode > 0 {
+			return fmt.Sprintf("want id %d: listing of mode %d for %v", id, list.Mode, list.Nodes)
+		}
 		return fmt.Sprintf("want id %d: %s", id, describeWants(wants))
 	case kindAnswer:
 		return fmt.Sprintf("answer id %d frame %d last %d ", binary.BigEndian.Uint64(r.take(8)), r.byte(), r.byte()) + describeParcels(r.parcels())

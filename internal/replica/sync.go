@@ -98,7 +98,7 @@ func (c *Core) replyLeaves(p *peer, theirs []nodeLeaf) {
 func (c *Core) differing(p *peer, theirs []nodeLeaf) []nodeLeaf {
 	var out []nodeLeaf
 	for _, t := range theirs {
-		if c.book.isOrWas(t.node, t.digest, c.now) || p.knownDamage(t.node, c.book.digest(t.node), t.digest) {
+		if c.book.isOrWas(t.node, t.digest, c.now) || p.knownDamage(t.node, c.book.digest(t.node), t.digest, c.now) {
 			continue
 		}
 		out = append(out, t)
@@ -132,7 +132,7 @@ func (c *Core) advance(p *peer) {
 		c.stats.Timeouts++
 		c.report(Report{Kind: ReportTimeout, Peer: p.node})
 		*s = session{}
-		p.benched = c.now + benchFor
+		p.fellSilent(c.now)
 		c.askAnother(p)
 		c.unblock()
 	}
@@ -192,6 +192,7 @@ func (c *Core) gotSets(p *peer, r *reader) {
 		return
 	}
 	slices.SortFunc(states, func(a, b State) int { return a.Writer.Compare(b.Writer) })
+	p.bench = 0
 	s.over = boots
 	c.checkDamage(p, rest, states)
 	s.phase, s.due, s.sets, s.leaves = settling, c.now+gapAge, states, nil
@@ -229,33 +230,92 @@ func (c *Core) checkDamage(p *peer, rest Digest, theirs []State) {
 		if !c.book.sameSets(l.node, states, boots) {
 			continue
 		}
-		for _, st := range states {
-			mine := c.book.state(st.Writer)
-			if owned := mine.Fingerprints[0] != st.Fingerprints[0]; owned || allEqual && mine.Fingerprints != st.Fingerprints {
-				c.suspect(p, damage{node: l.node, mine: c.book.digest(l.node), theirs: RootOf(states, boots)}, st.Writer)
-				break
-			}
+		if w, kinds := c.differ(l.node, states, allEqual); kinds > 0 {
+			d := damage{node: l.node, mine: c.book.digest(l.node), theirs: RootOf(states, boots)}
+			c.suspect(p, d, w, kinds == onlyOwned || kinds == ownedToo)
 		}
 	}
 }
 
-// suspect reports damage when it has lasted. It need not be any before: a range
-// leaves out what was overtaken, so a row may be missing while what overtook
-// it is on its way from another writer. Once it is told, that pair of leaves
-// is left alone.
-func (c *Core) suspect(p *peer, d damage, w record.Writer) {
+// differing says in which kinds fingerprints differ.
+type differing byte
+
+const (
+	onlyOthers differing = iota + 1
+	onlyOwned
+	ownedToo
+)
+
+// differ compares the fingerprints of a node's writers, of which both sides
+// have received the same, and names the first that differs. Shared and ranked
+// ones count only if both have received the same of all nodes.
+func (c *Core) differ(n record.Node, theirs []State, all bool) (at record.Writer, what differing) {
+	var mine []State
+	if l := c.book.leaf(n); l != nil {
+		mine = l.states()
+	}
+	for len(mine)+len(theirs) > 0 {
+		var a, b State // whoever lacks a writer has forgotten it: nothing of it is live there
+		switch {
+		case len(theirs) == 0 || len(mine) > 0 && mine[0].Writer.Compare(theirs[0].Writer) < 0:
+			a, mine = mine[0], mine[1:]
+		case len(mine) == 0 || mine[0].Writer.Compare(theirs[0].Writer) > 0:
+			b, theirs = theirs[0], theirs[1:]
+		default:
+			a, b, mine, theirs = mine[0], theirs[0], mine[1:], theirs[1:]
+		}
+		owned := a.Fingerprints[0] != b.Fingerprints[0]
+		others := all && [2]record.Fingerprint(a.Fingerprints[1:]) != [2]record.Fingerprint(b.Fingerprints[1:])
+		if !owned && !others {
+			continue
+		}
+		if at.IsZero() {
+			if at = a.Writer; at.IsZero() {
+				at = b.Writer
+			}
+		}
+		if owned && others || owned && what == onlyOthers || others && what == onlyOwned {
+			what = ownedToo
+		} else if what == 0 && owned {
+			what = onlyOwned
+		} else if what == 0 {
+			what = onlyOthers
+		}
+	}
+	return at, what
+}
+
+// suspect acts on a difference that has lasted. It need not be any before: a
+// range leaves out what was overtaken, so a row may be missing while what
+// overtook it is on its way from another writer. Then that pair of leaves is
+// left alone for a while.
+//
+// Owned rows are made what their owner has, by whoever is not it. Shared and
+// ranked ones are taken by rank, from both sides: a late write met a delete
+// that was collected. A side whose rows do not sum to its own fingerprints
+// serves no listing.
+func (c *Core) suspect(p *peer, d damage, w record.Writer, owned bool) {
 	i := slices.IndexFunc(p.damaged, func(o damage) bool { return o.node == d.node && o.mine == d.mine && o.theirs == d.theirs })
 	if i < 0 {
 		d.since = c.now
 		p.addDamage(d)
 		return
 	}
-	if c.now < p.damaged[i].since+damageAge {
+	known := &p.damaged[i]
+	if c.now < known.since+damageAge || c.now < known.again {
 		return
 	}
-	p.damaged[i].told = true
-	c.stats.Damaged++
-	c.report(Report{Kind: ReportDamage, Peer: p.node, Writer: w})
+	if !known.told {
+		c.stats.Damaged++
+		c.report(Report{Kind: ReportDamage, Peer: p.node, Writer: w})
+	}
+	known.told, known.again = true, c.now+repairEvery
+	switch list := &p.session.list; {
+	case !owned:
+		*list = ListingWant{Mode: Exchange}
+	case d.node == p.node:
+		*list = ListingWant{Mode: Repair, Nodes: []record.Node{d.node}}
+	}
 }
 
 // of returns the states of one node's writers.

@@ -38,8 +38,9 @@ type Deletes struct {
 	next     int
 	commits  []record.Changeset
 	closings []record.Closing
-	late     map[row]bool        // shared rows that may reappear
-	deletes  map[row]record.Rank // the highest collected delete of a shared row
+	late     map[row]bool // shared rows that may reappear
+	weights  [doings]int
+	shown    map[record.Writer][]row // the live rows of a node as it closed
 	err      error
 
 	Hits DeleteHits
@@ -116,7 +117,8 @@ func deleteTables() []schema.Table {
 // RunDeletes runs one life and returns what broke, if anything.
 func RunDeletes(cfg DeletesConfig) (DeleteHits, error) {
 	d := &Deletes{cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Kind))),
-		late: map[row]bool{}, deletes: map[row]record.Rank{}}
+		late: map[row]bool{}, shown: map[record.Writer][]row{}}
+	d.weigh()
 	n := cfg.Nodes
 	if n == 0 {
 		n = 3 + d.random.IntN(2)
@@ -183,41 +185,81 @@ func (d *Deletes) act(m *member) {
 		d.whileDown(m)
 		return
 	}
-	switch r := d.random.IntN(60); {
-	case r < 20:
+	switch d.choose() {
+	case doWrite:
 		d.writeSome(m)
-	case r < 28:
+	case doPush:
 		d.push(m)
-	case r < 37:
+	case doPull:
 		if o := d.otherUp(m); o != nil {
 			d.pull(m, o, d.random.IntN(3) > 0)
 		}
-	case r < 43:
+	case doClose:
 		for range 1 + d.random.IntN(8) {
 			d.closing(m)
 		}
-	case r < 49:
+	case doCollect:
 		if d.random.IntN(2) == 0 {
 			d.now += time.Duration(d.random.Int64N(int64(20 * 24 * time.Hour)))
 		}
-		d.collect(m)
-	case r < 52:
+		d.collect(m, 1+d.random.IntN(5))
+	case doImage:
 		d.images = append(d.images, picture{m, m.disk.Copy()})
-	case r < 55:
+	case doStop:
 		d.must(m.st.Close())
 		d.end(m)
-	case r < 57:
+	case doCrash:
 		d.tell("%s crashes", m.name)
 		m.st.Crash()
 		d.end(m)
 		d.Hits.Lost++
-	case r < 59:
+	case doRestart:
 		d.must(m.st.Close())
 		d.end(m)
 		d.start(m)
-	default:
+	case doEvict:
 		d.evict(m)
 	}
+}
+
+// What a node may do, and how often it does each in a life of even weights.
+const (
+	doWrite = iota
+	doPush
+	doPull
+	doClose
+	doCollect
+	doImage
+	doStop
+	doCrash
+	doRestart
+	doEvict
+	doings
+)
+
+var often = [doings]int{20, 8, 9, 6, 6, 3, 3, 2, 2, 1}
+
+// weigh gives this life its own weights: what is rare in most is all that some
+// do.
+func (d *Deletes) weigh() {
+	for i := range d.weights {
+		d.weights[i] = often[i] * [...]int{0, 1, 2, 4, 8}[d.random.IntN(5)]
+	}
+	d.weights[doWrite] = max(d.weights[doWrite], often[doWrite])
+}
+
+func (d *Deletes) choose() int {
+	sum := 0
+	for _, w := range d.weights {
+		sum += w
+	}
+	r := d.random.IntN(sum)
+	for i, w := range d.weights {
+		if r -= w; r < 0 {
+			return i
+		}
+	}
+	return doWrite
 }
 
 func (d *Deletes) whileDown(m *member) {
@@ -331,10 +373,11 @@ func (d *Deletes) push(m *member) {
 	d.apply(m, record.Pushed(c))
 }
 
-func (d *Deletes) collect(m *member) {
+// collect drops up to limit tombstones.
+func (d *Deletes) collect(m *member, limit int) {
 	v := d.view(m)
 	before := v.records(d)
-	got, err := m.st.Collect(context.Background(), store.Ages{Owned: store.OwnedAge, Shared: store.SharedAge}, 1+d.random.IntN(5))
+	got, err := m.st.Collect(context.Background(), store.Ages{Owned: store.OwnedAge, Shared: store.SharedAge}, limit)
 	d.must(err)
 	d.tell("%s collects %+v", m.name, got)
 	d.Hits.Collected += got.Tombstones
@@ -347,10 +390,9 @@ func (d *Deletes) collect(m *member) {
 		if _, ok := after[k]; ok || h.rec.Kind != record.Shared {
 			continue
 		}
-		d.deletes[k] = max(d.deletes[k], h.rec.Rank(h.at))
 		for _, c := range d.commits { // a write of it that will reach m later
 			for _, r := range c.Records {
-				if rowOf(r) == k && r.Rank(c.Point()) < h.rec.Rank(h.at) && !v.has(c.Point()) {
+				if rowOf(r) == k && r.Rank(c.Point()) < h.rec.Rank(h.at) && v.mayCome(c.Point()) {
 					d.late[k] = true
 					d.Hits.Late++
 				}

@@ -1,10 +1,12 @@
 package replicatest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/replica/runner"
@@ -56,6 +58,49 @@ func (d *Deletes) judgeClosing(m *member) {
 	}
 }
 
+// ownRows lists the live rows of m's own.
+func (d *Deletes) ownRows(m *member) (out []row) {
+	for k, h := range d.view(m).records(d) {
+		if h.rec.Kind == record.Owned && h.at.Writer.Node == m.name && !h.rec.Deleted && k.table != closedTable.ID {
+			out = append(out, k)
+		}
+	}
+	slices.SortFunc(out, func(a, b row) int { return cmp.Or(cmp.Compare(a.table, b.table), cmp.Compare(a.key, b.key)) })
+	return out
+}
+
+// judgeShown wants m to show after its closing the rows that it had before.
+func (d *Deletes) judgeShown(m *member, before []row) {
+	if after := d.ownRows(m); !slices.Equal(before, after) {
+		d.fail("%s had %v before it closed, and %v after", m.name, before, after)
+	}
+}
+
+// judgeClosed wants whoever a closing comes into effect at to have every row
+// that the closing node had: a row must not go and come back.
+func (d *Deletes) judgeClosed(m *member, before, after view) {
+	for w, rows := range d.shown {
+		if was, is := before.nodes[w.Node].Closed, after.nodes[w.Node].Closed; is <= was || is != w.Boot-1 || after.nodes[w.Node].Evicted >= w.Boot || after.floor(w) > 0 {
+			continue
+		}
+		records := after.records(d)
+		for _, k := range rows {
+			if h, ok := records[k]; !ok || h.at.Writer.Boot < w.Boot {
+				d.fail("the closing of %v is in effect at %s, which lacks %v", w, m.name, k)
+			}
+		}
+	}
+}
+
+func (v view) floor(w record.Writer) record.Version {
+	for _, s := range v.writers {
+		if s.Writer == w {
+			return s.Floors[0]
+		}
+	}
+	return 0
+}
+
 var closedTable = store.ClosedSchema()
 
 // finish ends all faults, lets everything spread, and judges.
@@ -85,9 +130,36 @@ func (d *Deletes) finish() {
 			}
 		}
 		d.settle()
+		d.judgeCollection()
+		d.settle()
 	}
 	if d.err == nil {
 		d.judge(had)
+	}
+}
+
+// judgeCollection wants every tombstone gone a month after all have closed:
+// whatever an earlier start has not left behind must hold up nothing.
+func (d *Deletes) judgeCollection() {
+	d.now += 30 * 24 * time.Hour
+	for _, m := range d.nodes {
+		if d.err != nil || m.closed != m.st.Writer() {
+			return
+		}
+	}
+	for _, m := range d.nodes {
+		d.collect(m, 1000)
+		v := d.view(m)
+		if slices.ContainsFunc(v.writers, func(s store.WriterState) bool {
+			return len(s.Received.Gaps) > 0 && s.Writer.Boot > v.nodes[s.Writer.Node].Over()
+		}) {
+			continue
+		}
+		for k, h := range v.records(d) {
+			if h.rec.Deleted {
+				d.fail("%s keeps the tombstone %v of %v\n%s", m.name, h.at, k, v.describe(d))
+			}
+		}
 	}
 }
 

@@ -86,6 +86,11 @@ func (v view) has(p record.Point) bool {
 	return p.Writer.Boot <= v.nodes[p.Writer.Node].Complete || v.received(p.Writer).Has(p.Version)
 }
 
+// mayCome reports whether p is not received, and that is no gap that counts.
+func (v view) mayCome(p record.Point) bool {
+	return !v.has(p) && (p.Version > v.received(p.Writer).Head || p.Writer.Boot <= v.nodes[p.Writer.Node].Over())
+}
+
 func (v view) boots() []store.NodeState {
 	var out []store.NodeState
 	for _, n := range slices.Sorted(maps.Keys(v.nodes)) {
@@ -98,7 +103,7 @@ func (v view) root() replica.Digest {
 	return replica.RootOf(runner.States(v.writers), runner.Boots(v.boots())...)
 }
 
-// apply has m take deliveries, and looks for late writes and own tails.
+// apply has m take deliveries, and looks for own tails.
 func (d *Deletes) apply(m *member, ds ...record.Delivery) {
 	d.watched(m, func() {
 		_, err := m.st.Apply(context.Background(), ds)
@@ -111,16 +116,7 @@ func (d *Deletes) watched(m *member, fn func()) {
 	before := d.view(m)
 	fn()
 	after := d.view(m)
-	var records map[row]received
-	if len(d.deletes) > 0 {
-		records = after.records(d)
-	}
-	for k, h := range records {
-		if h.rec.Kind == record.Shared && !h.rec.Deleted && h.rec.Rank(h.at) < d.deletes[k] && !before.has(h.at) && !d.late[k] {
-			d.late[k] = true
-			d.Hits.Late++
-		}
-	}
+	d.judgeClosed(m, before, after)
 	if was, is := before.nodes, after.nodes; !maps.Equal(was, is) {
 		m.renewIfOver(d, is[m.name].Over())
 	}
@@ -360,11 +356,14 @@ func (d *Deletes) closing(m *member) {
 			x.Writers = append(x.Writers, record.Closed{Writer: w.Writer, Received: w.Received})
 		}
 	}
+	own := d.ownRows(m)
+	d.shown[m.st.Writer()] = own
 	c, err := m.st.CloseEarlier(context.Background(), m.st.Writer())
 	d.must(err)
 	d.learn(m)
 	d.tell("%s closes: %v", m.name, c.Point)
 	m.closed = m.st.Writer()
+	d.judgeShown(m, own)
 	if c.Point.Version > 0 {
 		d.Hits.Closings++
 		d.closings = append(d.closings, x)

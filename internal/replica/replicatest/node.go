@@ -230,6 +230,42 @@ func (n *Node) closing(w record.Writer) {
 	n.step(replica.ClosedEarlier{Failed: err != nil})
 }
 
+// over returns the boot up to which a node's owned records are over here, and
+// the one up to which this node is complete of it.
+func (n *Node) over(of record.Node) (over, complete uint64) {
+	snap, err := n.Store.Snapshot(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	nodes, err := snap.Nodes()
+	if err != nil {
+		panic(err)
+	}
+	for _, x := range nodes {
+		if x.Node == of {
+			return x.Over(), x.Complete
+		}
+	}
+	return 0, 0
+}
+
+// has reports whether p counts as received.
+func (n *Node) has(p record.Point) bool {
+	_, complete := n.over(p.Writer.Node)
+	return p.Writer.Boot <= complete || n.Core.Received(p.Writer).Has(p.Version)
+}
+
+// collectOwned drops tombstones of owned rows, however young: age is no part
+// of what makes that safe.
+func (n *Node) collectOwned() store.Collected {
+	c, err := n.Store.Collect(context.Background(), store.Ages{Owned: time.Nanosecond, Shared: 1 << 62}, 100)
+	if err != nil {
+		panic(err)
+	}
+	n.pump()
+	return c
+}
+
 // Collect drops tombstones that are older than the default ages.
 func (n *Node) Collect() store.Collected {
 	c, err := n.Store.Collect(context.Background(), store.Ages{Owned: store.OwnedAge, Shared: store.SharedAge}, 100)

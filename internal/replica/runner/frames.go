@@ -29,8 +29,8 @@ type openListing struct {
 }
 
 const (
-	maxListings = 4                // open at one time; the one used longest ago gives way
-	listingIdle = 15 * time.Second // after it a listing ends
+	maxListings = 4                // open at one time; others wait
+	listingIdle = 15 * time.Second // after it a listing ends: longer than anybody waits for a page
 )
 
 // NewAnswers answers from snapshots that open opens.
@@ -38,7 +38,8 @@ func NewAnswers(open func(context.Context) (store.Snapshot, error)) *Answers {
 	return &Answers{open: open, listers: map[record.Node]*openListing{}}
 }
 
-// Serve returns the frames that answer s, in order. It always returns some.
+// Serve returns the frames that answer s, in order. If there is
+// nothing to be had it says so; to what was asked twice it returns none.
 func (a *Answers) Serve(ctx context.Context, s replica.Serve, now time.Time) (frames [][]byte, err error) {
 	defer func() {
 		if frames == nil {
@@ -48,7 +49,13 @@ func (a *Answers) Serve(ctx context.Context, s replica.Serve, now time.Time) (fr
 	if s.Page > 0 {
 		return a.next(s, now)
 	}
+	if l := a.listers[s.To]; l != nil && l.id == s.ID {
+		return [][]byte{}, nil // asked twice: a second listing must not go on where the first has begun
+	}
 	a.end(s.To)
+	if a.Expire(now); len(a.listers) >= maxListings {
+		return nil, nil // its turn will come
+	}
 	snap, err := a.open(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open snapshot: %w", err)
@@ -71,7 +78,6 @@ func (a *Answers) Serve(ctx context.Context, s replica.Serve, now time.Time) (fr
 	if err != nil {
 		return nil, err
 	}
-	a.expire(now, maxListings-1)
 	a.listers[s.To] = &openListing{id: s.ID, used: now, snap: snap, lister: l}
 	keep = true
 	return a.next(s, now)
@@ -96,6 +102,9 @@ func planOf(ws []store.WriterState, s replica.Serve) (store.Mode, Plan) {
 // next reads the next page of the listing that s is about.
 func (a *Answers) next(s replica.Serve, now time.Time) ([][]byte, error) {
 	l := a.listers[s.To]
+	if l != nil && l.id == s.ID && s.Page < l.page {
+		return [][]byte{}, nil // asked twice
+	}
 	if l == nil || l.id != s.ID || l.page != s.Page {
 		return nil, nil
 	}
@@ -124,19 +133,11 @@ func (a *Answers) end(n record.Node) {
 }
 
 // Expire ends listings that nobody asks on for.
-func (a *Answers) Expire(now time.Time) { a.expire(now, maxListings) }
-
-func (a *Answers) expire(now time.Time, keep int) {
-	var oldest record.Node
+func (a *Answers) Expire(now time.Time) {
 	for n, l := range a.listers {
 		if now.Sub(l.used) > listingIdle {
 			a.end(n)
-		} else if o := a.listers[oldest]; o == nil || l.used.Before(o.used) {
-			oldest = n
 		}
-	}
-	if len(a.listers) > keep {
-		a.end(oldest)
 	}
 }
 

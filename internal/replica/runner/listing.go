@@ -22,14 +22,17 @@ type Plan struct {
 	Takes  []record.Closed
 }
 
-// NewPlan plans the answer to wants, and to cover, from the states of a
-// snapshot.
+// NewPlan plans the answer to wants, newest first, and to cover, from the
+// states of a snapshot. Once a part of a node's versions takes a listing, so
+// do all that are older: a record that the listing's have overtaken is in no
+// range, and must not be missing before they came.
 func NewPlan(ws []store.WriterState, wants []replica.Want, cover []record.Node) Plan {
 	p := Plan{}
+	listed := map[record.Node]bool{}
 	for _, want := range wants {
 		i, ok := slices.BinarySearchFunc(ws, want.Writer, func(s store.WriterState, w record.Writer) int { return s.Writer.Compare(w) })
-		if ok {
-			p.add(ws[i], want.Ranges)
+		if n := want.Writer.Node; ok && p.add(ws[i], want.Ranges, listed[n]) {
+			listed[n] = true
 		}
 	}
 	slices.Sort(cover)
@@ -48,11 +51,15 @@ func NewPlan(ws []store.WriterState, wants []replica.Want, cover []record.Node) 
 	return p
 }
 
-// add takes the wanted ranges of one writer, newest first.
-func (p *Plan) add(s store.WriterState, ranges []record.Range) {
+// add takes the wanted ranges of one writer, newest first, and reports whether
+// some take a listing. If listed they all do.
+func (p *Plan) add(s store.WriterState, ranges []record.Range, listed bool) bool {
 	above := replica.Want{Writer: s.Writer}
 	below := record.Received{}
 	floor := slices.Max(s.Floors[:])
+	if listed {
+		floor = s.Received.Head
+	}
 	for _, g := range ranges {
 		g.To = min(g.To, s.Received.Head)
 		if hi := (record.Range{From: max(g.From, floor+1), To: g.To}); hi.From <= hi.To {
@@ -73,7 +80,7 @@ func (p *Plan) add(s store.WriterState, ranges []record.Range) {
 		p.Ranges = append(p.Ranges, above)
 	}
 	if below.Head == 0 {
-		return
+		return false
 	}
 	first := below.Ranges()[0].From
 	for i, k := range record.Kinds {
@@ -82,6 +89,7 @@ func (p *Plan) add(s store.WriterState, ranges []record.Range) {
 		}
 	}
 	p.Takes = append(p.Takes, record.Closed{Writer: s.Writer, Received: below})
+	return true
 }
 
 // Lister reads a listing from one snapshot, page by page.

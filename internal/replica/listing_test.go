@@ -1,0 +1,145 @@
+package replica
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+)
+
+func somePage() Page {
+	w1, w2 := writer("b/5"), writer("c/7")
+	one := func(w record.Writer, v record.Version) record.Changeset {
+		return delivery(w, record.Range{From: v, To: v}).Changesets[0]
+	}
+	return Page{
+		Listed: []record.Changeset{one(w1, 2), one(w1, 4), one(w2, 1)},
+		Rest:   []record.Changeset{one(w2, 3)},
+		End: &End{
+			Mode: CatchUp, Scopes: []Scope{{Kind: record.Owned, Node: "b"}, {Kind: record.Shared}},
+			Writers: []Floors{{Writer: w1, Received: record.Received{Head: 9, Gaps: []record.Range{{From: 3, To: 4}}}, Floors: [3]record.Version{2, 0, 7}}},
+			Boots:   []Boots{{Node: "b", Closed: 4, Evicted: 3, Complete: 4}},
+			Takes:   []record.Closed{{Writer: w2, Received: record.Received{Head: 3}}},
+		},
+	}
+}
+
+func TestPageComesBackAsWritten(t *testing.T) {
+	want := somePage()
+	frame := NewPage(9, 3, want)
+	r := reader{b: frame[1:]}
+	if id, number := r.fixed(), r.number(); id != 9 || number != 3 {
+		t.Errorf("page %d of %d", number, id)
+	}
+	got := r.page()
+	if diff := cmp.Diff(want, got); diff != "" || r.err != nil || len(r.b) > 0 {
+		t.Errorf("page (-want +got), %v, %d bytes left:\n%s", r.err, len(r.b), diff)
+	}
+	for i := range frame {
+		r := reader{b: frame[:i]}
+		r.byte()
+		r.fixed()
+		r.number()
+		if r.page(); r.err == nil && i < len(frame) {
+			t.Errorf("a page cut at byte %d of %d is taken", i, len(frame))
+		}
+	}
+}
+
+func FuzzPage(f *testing.F) {
+	f.Add(NewPage(9, 0, somePage())[10:])
+	f.Add(NewPage(9, 0, Page{})[10:])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := reader{b: b}
+		p := r.page()
+		if r.err != nil {
+			return
+		}
+		again := reader{b: NewPage(9, 0, p)[10:]}
+		if q := again.page(); again.err != nil || (p.End == nil) != (q.End == nil) {
+			t.Errorf("%+v came back as %+v, %v", p, q, again.err)
+		}
+	})
+}
+
+// waiting returns a core that waits for what it asked of b.
+func waiting(t *testing.T) (*Core, uint64) {
+	t.Helper()
+	c := New(Config{}, writer("a/1"), nil, 0, time.Unix(1_780_000_000, 0))
+	c.Step(0, Connected{Peer: "b"})
+	p := c.peer("b")
+	p.session = session{phase: fetching, id: 77, end: time.Minute, due: time.Minute}
+	c.Ready()
+	return c, 77
+}
+
+// A listing is one more way in for a bad peer: what no sound one says ends it
+// before the store sees a byte.
+func TestHostileListingIsRefused(t *testing.T) {
+	for name, bad := range map[string]func(*Page){
+		"a boot beyond two years": func(p *Page) {
+			p.Listed[0].Writer.Boot = 1 << 62
+			p.Listed = p.Listed[:1]
+		},
+		"versions of this start's writer": func(p *Page) { p.End.Takes[0].Writer = writer("a/1") },
+		"a repair that was not asked for": func(p *Page) { p.End.Mode = Repair },
+		"complete above what is closed":   func(p *Page) { p.End.Boots[0].Complete = 99 },
+		"owned rows of nobody":            func(p *Page) { p.End.Scopes[0].Node = "" },
+	} {
+		c, id := waiting(t)
+		page := somePage()
+		bad(&page)
+		c.Step(time.Second, Arrived{From: "b", Frame: NewPage(id, 0, page)})
+		if out := c.Ready(); out.Take != nil {
+			t.Errorf("%s: handed to the store", name)
+		}
+		if c.Stats().Malformed != 1 || c.listing != nil || c.peer("b").benched == 0 {
+			t.Errorf("%s: %+v", name, c.Stats())
+		}
+	}
+	c, id := waiting(t)
+	c.Step(time.Second, Arrived{From: "b", Frame: NewPage(id, 0, somePage())})
+	if out := c.Ready(); out.Take == nil || !out.Take.First {
+		t.Errorf("a sound page is not taken: %+v", c.Stats())
+	}
+	c.Step(time.Second, Arrived{From: "b", Frame: NewPage(id, 0, somePage())}) // once more
+	if out := c.Ready(); out.Take != nil || c.Stats().Unasked != 1 {
+		t.Errorf("a page is taken twice: %+v", c.Stats())
+	}
+}
+
+func TestPassesAreTwoAndUnderOneStart(t *testing.T) {
+	known := []record.Node{"b", "c"}
+	var p Passes
+	missing := func(want ...record.Node) {
+		t.Helper()
+		if got := p.Missing(known); !slices.Equal(got, want) {
+			t.Errorf("missing %v, want %v", got, want)
+		}
+	}
+	missing("b", "c")
+	p.Took("b", Start{1, 1})
+	missing("c")
+	p.Took("c", Start{1, 1})
+	missing("b", "c") // the second pass
+	p.Took("b", Start{1, 1})
+	missing("c")
+	p.Took("c", Start{2, 2}) // it has started anew: what it had may be gone
+	missing("b", "c")
+	p.Took("b", Start{1, 1})
+	known = append(known, "d") // comes to be known
+	missing("d")
+	p.Took("d", Start{1, 1})
+	missing("b", "c", "d")
+	for _, n := range known {
+		s := Start{1, 1}
+		if n == "c" {
+			s = Start{2, 2}
+		}
+		p.Took(n, s)
+	}
+	missing()
+}
