@@ -87,7 +87,8 @@ sim: ## Replication under the simulator: 2,000 small seeds and one of 128 nodes,
 ifdef SEED
 	$(SIMULATE) -v $(SIM) -seed $(SEED)
 else
-	$(GO) test -count=1 -run 'TestIdentityLaws' ./internal/replica/replicatest -histories 20000
+	$(GO) test -count=1 -v -run 'TestIdentityLaws' ./internal/replica/replicatest -histories 20000
+	$(GO) test -count=1 -v -run 'TestDeleteLaws' ./internal/replica/replicatest -deletes 1500
 	$(SIMULATE) -regions 1 -nodes 128 -globals -1 -actions 200
 	$(SIMULATE) -seeds 2000 -must-hit
 endif
@@ -98,6 +99,7 @@ mutants: ## Break the code in twenty places, one at a time: the simulator must c
 
 .PHONY: sim-long
 sim-long: ## The same for SIM_LONG (1h), with 256 nodes too, from a seed of this moment
+	$(GO) test -count=1 -v -timeout 1h -run 'TestDeleteLaws' ./internal/replica/replicatest -deletes 10000
 	$(SIMULATE) -seed $$(date +%s) -seeds 1000000 -for $(SIM_LONG) -must-hit
 	$(SIMULATE) -seed $$(date +%s) -seeds 1000000 -for $(SIM_LONG) -regions 1 -nodes 256 -globals -1 -actions 300
 
