@@ -99,7 +99,7 @@ func (n *Node) assembleReporter() (err error) {
 }
 
 func (n *Node) assembleServers() {
-	svc := &api.Server{
+	n.service = &api.Server{
 		Worker: n.cfg.Node, Ledger: n.ledger, Reader: n.reader, Hub: n.hub, SQL: n.db, Write: n.db, Live: n.live, Node: n,
 		Watches: &watch.Server{Hub: n.hub, Reader: n.reader, Coverage: n.Coverage, Changed: &n.fit.changed},
 	}
@@ -107,11 +107,11 @@ func (n *Node) assembleServers() {
 		Version: n.cfg.Version, Role: "region", Fleet: n.cfg.Fleet, Cluster: n.cfg.cluster(), Node: string(n.cfg.Node), Started: time.Now(),
 	}, n.control).Over(func() []admin.Lane { return []admin.Lane{{Records: n.db}} })
 	n.server = rpc.NewServer(rpc.ServerConfig{Identity: n.cfg.Identity, Logger: n.log, Metrics: n.cfg.Registry})
-	regionv1.RegisterRegionServiceServer(n.server, svc)
+	regionv1.RegisterRegionServiceServer(n.server, n.service)
 	adminv1.RegisterAdminServiceServer(n.server, info)
 	if n.socket != nil {
 		n.local = rpc.NewServer(rpc.ServerConfig{Local: true, Fleet: n.cfg.Fleet, Logger: n.log, Metrics: n.cfg.Registry})
-		regionv1.RegisterRegionServiceServer(n.local, svc)
+		regionv1.RegisterRegionServiceServer(n.local, n.service)
 		adminv1.RegisterAdminServiceServer(n.local, info)
 	}
 }

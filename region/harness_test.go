@@ -92,7 +92,7 @@ func (c *cluster) config(name string) region.Config {
 		Fleet: "acme", Region: "iad", Node: fleet.Worker(name), Locality: "us-east",
 		Generation: quic.Generation{Number: 1, Bits: 7},
 		Data:       filepath.Join(c.dir, name), Identity: c.identity(identity.ID{Fleet: "acme", Role: identity.Node, Region: "iad", Name: name}),
-		Gossip: "127.0.0.1:0", Seeds: c.seeds, GRPC: "127.0.0.1:0", Socket: filepath.Join(c.dir, name+".sock"), Admin: "127.0.0.1:0",
+		Gossip: "127.0.0.1:0", Seeds: c.seeds, GRPC: "127.0.0.1:0", Socket: filepath.Join(c.dir, name+".sock"), Admin: "127.0.0.1:0", HTTP: "127.0.0.1:0",
 		Durability: sqlite.OS, Version: "test", Logger: c.logger(name),
 	}
 }

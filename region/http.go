@@ -2,12 +2,14 @@ package region
 
 import (
 	"context"
+	"net/http"
 	"path/filepath"
 
 	"github.com/firebreak-dev/firebreak/internal/httpd"
 	"github.com/firebreak-dev/firebreak/internal/live"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/region/compat"
+	"github.com/firebreak-dev/firebreak/region/jsonapi"
 )
 
 // openLive opens the watches of queries.
@@ -25,7 +27,11 @@ func (n *Node) openHTTP() (err error) {
 		return nil
 	}
 	v1 := compat.New(compat.Config{DB: n.db, Live: n.live, Node: (*httpNode)(n), Token: n.cfg.HTTPToken, Logger: n.log})
-	n.http, err = httpd.New(httpd.Config{Name: "HTTP", Listen: n.cfg.HTTP, Handler: v1, Logger: n.log})
+	own := jsonapi.New(jsonapi.Config{API: n.service, Watches: n.service.Watches, Token: n.cfg.HTTPToken, Logger: n.log})
+	mux := http.NewServeMux()
+	mux.Handle("/v1/", v1)
+	mux.Handle("/api/v1/", own)
+	n.http, err = httpd.New(httpd.Config{Name: "HTTP", Listen: n.cfg.HTTP, Handler: mux, Logger: n.log})
 	return err
 }
 

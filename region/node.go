@@ -41,6 +41,7 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 	"github.com/firebreak-dev/firebreak/internal/watchdog"
+	"github.com/firebreak-dev/firebreak/region/api"
 	"github.com/firebreak-dev/firebreak/region/ledger"
 	"github.com/firebreak-dev/firebreak/region/read"
 	"github.com/firebreak-dev/firebreak/region/report/reporter"
@@ -80,6 +81,7 @@ type Node struct {
 	socket   net.Listener // of local; nil without a socket
 	admin    *admin.Server
 	live     *live.Engine
+	service  *api.Server
 	http     *httpd.Server // nil without an address
 	metrics  *metrics
 	copies   *checkpoint.Supervisor // nil without checkpoints

@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/firebreak-dev/firebreak/internal/jsonvalue"
 	"github.com/firebreak-dev/firebreak/internal/live"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
@@ -160,7 +161,7 @@ func fail(w http.ResponseWriter, status int, err error) {
 func errorLine(err error) []byte { return append(errorObject(err.Error()), '\n') }
 
 func errorObject(text string) []byte {
-	return append(appendText([]byte(`{"error":`), text), '}')
+	return append(jsonvalue.AppendText([]byte(`{"error":`), text), '}')
 }
 
 // Actor is the id by which clients name a writer: 32 hex digits, and a UUID.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/firebreak-dev/firebreak/internal/jsonvalue"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
@@ -73,7 +74,7 @@ func (h *Handler) queries(w http.ResponseWriter, r *http.Request) {
 		out.line(errorLine(explain(err)))
 		out.flush()
 	default:
-		out.line(append(appendReal([]byte(`{"eoq":{"time":`), time.Since(start).Seconds()), "}}\n"...))
+		out.line(append(jsonvalue.AppendReal([]byte(`{"eoq":{"time":`), time.Since(start).Seconds()), "}}\n"...))
 		out.flush()
 	}
 }

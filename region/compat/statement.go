@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/firebreak-dev/firebreak/internal/jsonvalue"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/sqltext"
 )
@@ -101,7 +102,7 @@ func positional(sql string, raw json.RawMessage) (statement, error) {
 	s := statement{sql: sql, args: make([]record.Value, len(list))}
 	for i, r := range list {
 		var err error
-		if s.args[i], err = parseValue(r); err != nil {
+		if s.args[i], err = jsonvalue.Parse(r); err != nil {
 			return statement{}, fmt.Errorf("parameter %d: %w", i+1, err)
 		}
 	}
@@ -123,7 +124,7 @@ func named(sql string, raw json.RawMessage) (statement, error) {
 			return statement{}, &parameterError{name}
 		}
 		var err error
-		if s.args[i], err = parseValue(r); err != nil {
+		if s.args[i], err = jsonvalue.Parse(r); err != nil {
 			return statement{}, fmt.Errorf("parameter %s: %w", name, err)
 		}
 	}

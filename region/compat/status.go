@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/firebreak-dev/firebreak/internal/jsonvalue"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/store"
@@ -110,5 +111,5 @@ func (h *Handler) healthAnswer(w http.ResponseWriter, status int, is *Health, er
 		return
 	}
 	_, _ = fmt.Fprintf(w, `{"response":{"gaps":%d,"members":%d,"p99_lag":%s,"queue_size":%d}}`,
-		is.Gaps, is.Members, appendReal(nil, is.P99Lag), is.Queue)
+		is.Gaps, is.Members, jsonvalue.AppendReal(nil, is.P99Lag), is.Queue)
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/firebreak-dev/firebreak/internal/jsonvalue"
 	"github.com/firebreak-dev/firebreak/internal/record"
 )
 
@@ -65,7 +66,7 @@ func (s *stream) columns(names []string) error {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendText(b, n)
+		b = jsonvalue.AppendText(b, n)
 	}
 	s.line(append(b, "]}\n"...))
 	return s.err
@@ -73,6 +74,6 @@ func (s *stream) columns(names []string) error {
 
 func (s *stream) row(id uint64, cells []record.Value) error {
 	b := strconv.AppendUint([]byte(`{"row":[`), id, 10)
-	s.line(append(appendValues(append(b, ','), cells), "]}\n"...))
+	s.line(append(jsonvalue.AppendRow(append(b, ','), cells), "]}\n"...))
 	return s.err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/firebreak-dev/firebreak/internal/jsonvalue"
 	"github.com/firebreak-dev/firebreak/internal/live"
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
@@ -155,7 +156,7 @@ func snapshot(out *stream, columns []string, rows []live.Row, change uint64, sta
 			return
 		}
 	}
-	b := appendReal([]byte(`{"eoq":{"time":`), time.Since(start).Seconds())
+	b := jsonvalue.AppendReal([]byte(`{"eoq":{"time":`), time.Since(start).Seconds())
 	out.line(append(strconv.AppendUint(append(b, `,"change_id":`...), change, 10), "}}\n"...))
 	out.flush()
 }
@@ -163,7 +164,7 @@ func snapshot(out *stream, columns []string, rows []live.Row, change uint64, sta
 func (s *stream) change(c live.Change) {
 	b := append([]byte(`{"change":["`), c.Kind.String()...)
 	b = strconv.AppendUint(append(b, `",`...), c.Row.ID, 10)
-	b = appendValues(append(b, ','), c.Row.Cells)
+	b = jsonvalue.AppendRow(append(b, ','), c.Row.Cells)
 	s.line(append(strconv.AppendUint(append(b, ','), c.ID, 10), "]}\n"...))
 }
 
@@ -199,7 +200,7 @@ func (h *Handler) updates(w http.ResponseWriter, r *http.Request) {
 			if c.Gone {
 				kind = "delete"
 			}
-			out.line(append(appendValues([]byte(`{"notify":["`+kind+`",`), c.Key), "]}\n"...))
+			out.line(append(jsonvalue.AppendRow([]byte(`{"notify":["`+kind+`",`), c.Key), "]}\n"...))
 		}
 		out.flush()
 	}

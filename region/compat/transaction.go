@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/firebreak-dev/firebreak/internal/jsonvalue"
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 )
@@ -83,9 +84,9 @@ func (h *Handler) committed(w http.ResponseWriter, results []sqlite.Affected, co
 			b = append(b, ',')
 		}
 		b = append(strconv.AppendInt(append(b, `{"rows_affected":`...), res.Rows, 10), `,"time":`...)
-		b = append(appendReal(b, res.Time.Seconds()), '}')
+		b = append(jsonvalue.AppendReal(b, res.Time.Seconds()), '}')
 	}
-	b = appendReal(append(b, `],"time":`...), took.Seconds())
+	b = jsonvalue.AppendReal(append(b, `],"time":`...), took.Seconds())
 	b = append(b, `,"version":`...)
 	writer := h.DB.Writer()
 	if commit.Point.Version > 0 {
@@ -118,7 +119,7 @@ const (
 func (h *Handler) failed(w http.ResponseWriter, status int, err error, took time.Duration) {
 	text := strings.TrimPrefix(err.Error(), "exec: ")
 	b := append(errorObject(text), `],"time":`...)
-	b = appendReal(append([]byte(`{"results":[`), b...), took.Seconds())
+	b = jsonvalue.AppendReal(append([]byte(`{"results":[`), b...), took.Seconds())
 	b = append(b, fmt.Sprintf(`,"version":null,"actor_id":"%s"}`, actorText(h.DB.Writer()))...)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

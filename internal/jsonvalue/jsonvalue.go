@@ -1,4 +1,6 @@
-package compat
+// Package jsonvalue is how values of SQLite are written as JSON, and read from
+// it: as Corrosion's clients do.
+package jsonvalue
 
 import (
 	"bytes"
@@ -11,17 +13,17 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/record"
 )
 
-// appendValue appends a value as JSON: integers with all their digits, reals
+// Append appends a value as JSON: integers with all their digits, reals
 // so that they look like reals (2.0, 1e+300), infinity as null, a blob as an
 // array of its bytes.
-func appendValue(b []byte, v record.Value) []byte {
+func Append(b []byte, v record.Value) []byte {
 	switch v.Type {
 	case record.Integer:
 		return strconv.AppendInt(b, v.Int, 10)
 	case record.Real:
-		return appendReal(b, v.Real)
+		return AppendReal(b, v.Real)
 	case record.Text:
-		return appendText(b, v.Data)
+		return AppendText(b, v.Data)
 	case record.Blob:
 		b = append(b, '[')
 		for i := range len(v.Data) {
@@ -35,7 +37,8 @@ func appendValue(b []byte, v record.Value) []byte {
 	return append(b, "null"...)
 }
 
-func appendReal(b []byte, f float64) []byte {
+// AppendReal appends a real so that it looks like one.
+func AppendReal(b []byte, f float64) []byte {
 	if math.IsInf(f, 0) || math.IsNaN(f) {
 		return append(b, "null"...)
 	}
@@ -47,9 +50,9 @@ func appendReal(b []byte, f float64) []byte {
 	return b
 }
 
-// appendText appends a JSON string. What is no UTF-8 becomes U+FFFD: JSON
+// AppendText appends a JSON string. What is no UTF-8 becomes U+FFFD: JSON
 // cannot say it.
-func appendText(b []byte, s string) []byte {
+func AppendText(b []byte, s string) []byte {
 	text, err := json.Marshal(s)
 	if err != nil {
 		panic(err) // a string is always JSON
@@ -57,21 +60,22 @@ func appendText(b []byte, s string) []byte {
 	return append(b, text...)
 }
 
-func appendValues(b []byte, vs []record.Value) []byte {
+// AppendRow appends a list of values.
+func AppendRow(b []byte, vs []record.Value) []byte {
 	b = append(b, '[')
 	for i, v := range vs {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendValue(b, v)
+		b = Append(b, v)
 	}
 	return append(b, ']')
 }
 
-// parseValue reads a parameter. A list of integers from 0 to 255, the empty
+// Parse reads a parameter. A list of integers from 0 to 255, the empty
 // one too, is a blob; any other list, and any object, is its own JSON text. A
 // whole number beyond 64 bits is a real.
-func parseValue(raw json.RawMessage) (record.Value, error) {
+func Parse(raw json.RawMessage) (record.Value, error) {
 	switch c := raw[0]; c {
 	case 'n':
 		return record.Value{}, nil

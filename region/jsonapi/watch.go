@@ -1,0 +1,188 @@
+package jsonapi
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/firebreak-dev/firebreak/internal/jsonvalue"
+	regionv1 "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
+)
+
+// watch follows one thing: a SELECT, an app or a table.
+func (h *Handler) watch(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	last := r.Header.Get("Last-Event-ID")
+	if last == "" {
+		last = q.Get("from")
+	}
+	given := 0
+	for _, name := range []string{"sql", "app", "table"} {
+		if q.Get(name) != "" {
+			given++
+		}
+	}
+	switch {
+	case given != 1:
+		fail(w, status.Error(codes.InvalidArgument, "want one of sql, app and table"))
+	case q.Get("sql") != "":
+		h.watchQuery(w, r, last)
+	default:
+		h.watchRows(w, r, last)
+	}
+}
+
+// watchQuery follows a SELECT. An event's id is the watch's id and a change.
+func (h *Handler) watchQuery(w http.ResponseWriter, r *http.Request, last string) {
+	req := &regionv1.WatchQueryRequest{}
+	if last != "" {
+		id, from, ok := strings.Cut(last, ":")
+		n, err := strconv.ParseUint(from, 10, 64)
+		if !ok || err != nil {
+			fail(w, status.Errorf(codes.InvalidArgument, "%q is no event id of a query's watch", last))
+			return
+		}
+		req.Id, req.From = id, n
+	} else {
+		stmt := statement{SQL: r.URL.Query().Get("sql")}
+		if text := r.URL.Query().Get("args"); text != "" {
+			if err := json.Unmarshal([]byte(text), &stmt.Args); err != nil {
+				fail(w, status.Errorf(codes.InvalidArgument, "args is no JSON array: %v", err))
+				return
+			}
+		}
+		args, err := stmt.protos()
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		req.Sql, req.Args = stmt.SQL, args
+	}
+	var out *stream
+	id := ""
+	err := h.cfg.API.WatchQuery(req, &sender[regionv1.WatchQueryResponse]{serverStream{ctx: r.Context()}, func(res *regionv1.WatchQueryResponse) error {
+		if out == nil {
+			out = h.stream(w, r)
+		}
+		switch e := res.GetEvent().(type) {
+		case *regionv1.WatchQueryResponse_Opened:
+			id = e.Opened.GetId()
+			return out.send("", "columns", columnsJSON(e.Opened.GetColumns()))
+		case *regionv1.WatchQueryResponse_Row:
+			return out.send("", "row", queryRow(`{"row":[`, e.Row))
+		case *regionv1.WatchQueryResponse_Synced:
+			return out.send(fmt.Sprintf("%s:%d", id, e.Synced), "synced", fmt.Appendf(nil, `{"synced":%d}`, e.Synced))
+		case *regionv1.WatchQueryResponse_Change:
+			kind := strings.ToLower(strings.TrimPrefix(e.Change.GetKind().String(), "QUERY_CHANGE_KIND_"))
+			return out.send(fmt.Sprintf("%s:%d", id, e.Change.GetNumber()), kind, queryRow(`{"`+kind+`":[`, e.Change.GetRow()))
+		case *regionv1.WatchQueryResponse_Resync:
+			return out.send("", "resync", append(jsonvalue.AppendText([]byte(`{"resync":`), e.Resync.GetReason()), '}'))
+		}
+		return nil
+	}})
+	if out == nil {
+		fail(w, err)
+		return
+	}
+	out.end(err)
+}
+
+// queryRow is a row's id and cells.
+func queryRow(head string, r *regionv1.QueryRow) []byte {
+	b := strconv.AppendUint([]byte(head), r.GetId(), 10)
+	return append(jsonvalue.AppendRow(append(b, ','), cells(r.GetCells())), "]}"...)
+}
+
+// watchRows follows an app's machines or a table. An event's id is a position.
+func (h *Handler) watchRows(w http.ResponseWriter, r *http.Request, last string) {
+	q := r.URL.Query()
+	add := &regionv1.WatchInterest{Id: 1}
+	if app := q.Get("app"); app != "" {
+		add.What = &regionv1.WatchInterest_App{App: app}
+	} else {
+		add.What = &regionv1.WatchInterest_Table{Table: q.Get("table")}
+	}
+	if last != "" {
+		var err error
+		if add.Position, err = base64.RawURLEncoding.DecodeString(last); err != nil {
+			fail(w, status.Errorf(codes.InvalidArgument, "%q is no event id of a watch", last))
+			return
+		}
+	}
+	s := &rowStream{ctx: r.Context(), out: h.stream(w, r), requests: []*regionv1.WatchRequest{
+		{Part: &regionv1.WatchRequest_Hello{Hello: &regionv1.WatchHello{Client: "http " + r.RemoteAddr}}},
+		{Part: &regionv1.WatchRequest_Add{Add: add}},
+	}}
+	s.out.end(h.cfg.Watches.Serve(s))
+}
+
+// rowStream is a client of two-way watches that asks for one thing.
+type rowStream struct {
+	ctx      context.Context
+	out      *stream
+	requests []*regionv1.WatchRequest
+}
+
+func (s *rowStream) Context() context.Context { return s.ctx }
+
+func (s *rowStream) Recv() (*regionv1.WatchRequest, error) {
+	if len(s.requests) > 0 {
+		next := s.requests[0]
+		s.requests = s.requests[1:]
+		return next, nil
+	}
+	<-s.ctx.Done()
+	return nil, io.EOF
+}
+
+func (s *rowStream) Send(res *regionv1.WatchResponse) error {
+	id := ""
+	if p := res.GetPosition(); len(p) > 0 {
+		id = base64.RawURLEncoding.EncodeToString(p)
+	}
+	if row := res.GetRow(); row != nil {
+		return s.out.send(id, "row", tableRow("row", row))
+	}
+	if row := res.GetDeleted(); row != nil {
+		return s.out.send(id, "deleted", tableRow("deleted", row))
+	}
+	name := "event"
+	if f := res.ProtoReflect().WhichOneof(res.ProtoReflect().Descriptor().Oneofs().ByName("event")); f != nil {
+		name = string(f.Name())
+	}
+	res.Position, res.Interest = nil, 0
+	b, err := written.Marshal(res)
+	if err != nil {
+		return err
+	}
+	var event map[string]json.RawMessage
+	if err := json.Unmarshal(b, &event); err != nil {
+		return err
+	}
+	b, err = json.Marshal(map[string]json.RawMessage{name: event[name]})
+	if err != nil {
+		return err
+	}
+	return s.out.send(id, name, b)
+}
+
+// tableRow is an object of a row's columns.
+func tableRow(name string, row *regionv1.WatchRow) []byte {
+	b := []byte(`{"` + name + `":{`)
+	for i, v := range cells(row.GetRow()) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(jsonvalue.AppendText(b, row.GetColumns()[i]), ':')
+		b = jsonvalue.Append(b, v)
+	}
+	return append(b, "}}"...)
+}
