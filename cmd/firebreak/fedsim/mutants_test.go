@@ -33,16 +33,16 @@ type edit struct {
 
 func mutants() []mutant {
 	const (
-		push   = "internal/replica/push.go"
-		sync   = "internal/replica/sync.go"
-		peer   = "internal/replica/peer.go"
-		mem    = "internal/store/memory/memory.go"
-		step   = "internal/store/memory/step.go"
-		state  = "internal/store/memory/state.go"
-		read   = "internal/store/memory/read.go"
-		fetch  = "internal/replica/fetch.go"
-		frames = "internal/replica/runner/frames.go"
-		work   = "internal/replica/runner/work.go"
+		push  = "internal/replica/push.go"
+		sync  = "internal/replica/sync.go"
+		peer  = "internal/replica/peer.go"
+		mem   = "internal/store/memory/memory.go"
+		step  = "internal/store/memory/step.go"
+		state = "internal/store/memory/state.go"
+		read  = "internal/store/memory/read.go"
+		fetch = "internal/replica/fetch.go"
+		plan  = "internal/replica/runner/listing.go"
+		work  = "internal/replica/runner/work.go"
 	)
 	one := func(name string, within int, file, is, breaks string) mutant {
 		return mutant{name, within, []edit{{file, is, breaks}}}
@@ -60,7 +60,7 @@ func mutants() []mutant {
 			{read, "range ws.Received.Ranges()", "range (record.Received{Head: ws.Received.Head}).Ranges()"},
 		}},
 		{"nothing left, said beyond the head that is known", 200, []edit{
-			{frames, "g.To = min(g.To, heads[w.Writer])", "g.To = min(g.To, heads[w.Writer]+1)"},
+			{plan, "g.To = min(g.To, s.Received.Head)", "g.To = min(g.To, s.Received.Head+1)"},
 			{read, "min(have.To, r.To)", "min(have.To+1, r.To)"},
 		}},
 		one("a gap closed without its rows", 20, state, "ws.Received.With(e.delivery.Range)", "ws.Received.With(record.Range{From: 1, To: e.delivery.Range.To})"),
