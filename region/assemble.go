@@ -100,7 +100,7 @@ func (n *Node) assembleReporter() (err error) {
 
 func (n *Node) assembleServers() {
 	n.service = &api.Server{
-		Worker: n.cfg.Node, Ledger: n.ledger, Reader: n.reader, Hub: n.hub, SQL: n.db, Write: n.db, Live: n.live, Node: n,
+		Worker: n.cfg.Node, Ledger: n.ledger, Reader: n.reader, Hub: n.hub, SQL: n.db, Write: n.db, Live: n.live, Schemas: n.db, Node: n,
 		Watches: &watch.Server{Hub: n.hub, Reader: n.reader, Coverage: n.Coverage, Changed: &n.fit.changed},
 	}
 	info := admin.NewService(admin.Info{

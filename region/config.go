@@ -40,6 +40,7 @@ type Config struct {
 	CheckpointDir   string   // where copies of the database go; empty makes none
 	CheckpointChild []string // command that runs a checkpoint child
 
+	Schema     string               // directory of schema files, loaded at the start and when they change; empty means none
 	Network    network.Network      // nil is the host's
 	Durability sqlite.Durability    // of local writes; zero is fsync
 	Control    string               // path of control.toml; empty means none

@@ -24,6 +24,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -87,6 +88,7 @@ type Node struct {
 	copies   *checkpoint.Supervisor // nil without checkpoints
 
 	stopping atomic.Bool
+	files    atomic.Pointer[schemaFiles] // nil before they are read
 }
 
 // New opens the database and the listeners of a node; Run serves it. An error
@@ -110,6 +112,9 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n.dog = watchdog.New(watchdog.Config{Logger: n.log})
 	if err := n.openStore(ctx); err != nil {
+		return nil, err
+	}
+	if err := n.openSchema(ctx); err != nil {
 		return nil, err
 	}
 	if n.grpc, err = cfg.Network.Listen(cfg.GRPC); err != nil {
@@ -144,7 +149,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 func (n *Node) openStore(ctx context.Context) (err error) {
 	n.db, err = sqlite.Open(ctx, sqlite.Config{
 		Path: n.dbPath(), Fleet: n.cfg.Fleet, Cluster: n.cfg.cluster(), Node: record.Node(n.cfg.Node),
-		Tables: table.All(), Views: table.Views(n.cfg.Region),
+		Definitions: true, Tables: table.All(), Views: table.Views(n.cfg.Region),
 		Durability: n.cfg.Durability, SetAside: true, Program: n.cfg.Version, Budget: sqlite.Budget{Rate: writerRate, Burst: writerBurst}, Progress: n.dog.Loop("store", wedged).Mark,
 		Logger: n.log, Metrics: n.cfg.Registry,
 	})
@@ -266,12 +271,17 @@ func (n *Node) close() error {
 
 // schemaHash is equal on nodes with equal tables.
 func schemaHash(tables []schema.Table) uint64 {
-	var b []byte
+	var ids []uint64
 	for _, t := range tables {
-		b = binary.BigEndian.AppendUint64(b, uint64(t.ID))
+		ids = append(ids, uint64(t.ID))
 		for _, c := range t.Columns {
-			b = binary.BigEndian.AppendUint64(b, uint64(c.ID))
+			ids = append(ids, uint64(c.ID))
 		}
+	}
+	slices.Sort(ids) // nodes may have got columns in another order
+	var b []byte
+	for _, id := range ids {
+		b = binary.BigEndian.AppendUint64(b, id)
 	}
 	return xxh3.Hash(b)
 }

@@ -62,6 +62,7 @@ func (n *Node) serve(ctx context.Context) error {
 		start("reporter", n.reporter.Run)
 	}
 	start("store", n.db.Watch)
+	start("schema", n.followSchema)
 	if n.copies != nil {
 		start("checkpoints", n.copies.Run)
 	}

@@ -66,6 +66,8 @@ func makeRules() []Rule {
 		{region, "SetHealth", writers, write},
 		{region, "SetWorker", writers, write},
 		{region, "Exec", writers, write},
+		{region, "PlanSchema", writers, write},
+		{region, "ApplySchema", writers, "changes the tables of a whole region"},
 		{region, "", readers, "reads of one region"},
 		{global + "ReportService", "", []identity.Role{identity.Gateway}, "a gateway reports for the region in its certificate, and for no other"},
 		{global + "DirectoryService", "", directory, "the directory"},

@@ -56,6 +56,10 @@ var want = map[string]string{
 	"/firebreak.region.v1.RegionService/Wait":          "node gateway router operator client local",
 	"/firebreak.region.v1.RegionService/Watch":         "node gateway router operator client local",
 	"/firebreak.region.v1.RegionService/Status":        "node gateway router operator client local",
+	"/firebreak.region.v1.RegionService/PlanSchema":    "operator local",
+	"/firebreak.region.v1.RegionService/ApplySchema":   "operator local",
+	"/firebreak.region.v1.RegionService/SchemaStatus":  "node gateway router operator client local",
+	"/firebreak.region.v1.RegionService/SchemaHistory": "node gateway router operator client local",
 
 	"/firebreak.global.v1.ReportService/Report":         "gateway",
 	"/firebreak.global.v1.DirectoryService/Watch":       "router operator client",

@@ -12,7 +12,7 @@ func TestEveryRuleHasASection(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := 0
-	for _, r := range FileRules {
+	for _, r := range append(FileRules[:], ChangeRules[:]...) {
 		next := strings.Index(string(page[at:]), "\n## "+string(r)+"\n")
 		if next < 0 {
 			t.Errorf("docs/reference/limits.md has no section %s, or not in this order", r)

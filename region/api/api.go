@@ -38,6 +38,9 @@ type Node interface {
 	Coverage() *clusterv1.Coverage
 	// Status describes the node.
 	Status(ctx context.Context) (*regionv1.StatusResponse, error)
+	// SchemaRefused says why the schema files of the node's configuration are
+	// not loaded; empty if they are.
+	SchemaRefused() string
 }
 
 // Server implements the service.
@@ -52,6 +55,7 @@ type Server struct {
 	SQL     Querier
 	Write   Execer
 	Live    *live.Engine
+	Schemas Schemas
 	Node    Node
 }
 

@@ -65,7 +65,7 @@ func codeOf(err error) codes.Code {
 		return codes.PermissionDenied
 	case errors.As(err, &bad), errors.As(err, &limit), errors.Is(err, store.ErrTooLarge):
 		return codes.InvalidArgument
-	case errors.As(err, &destroyed), errors.As(err, &shrink):
+	case errors.As(err, &destroyed), errors.As(err, &shrink), errors.Is(err, sqlite.ErrSchemaMoved):
 		return codes.FailedPrecondition
 	case errors.As(err, &unknown):
 		return codes.NotFound

@@ -80,7 +80,7 @@ Exit codes: 0 complete, 1 failed, 2 usage or configuration, 3 not found,
 	root.SetErr(e.err)
 	root.AddCommand(
 		e.statusCommand(), e.whereCommand(), e.queryCommand(), e.watchCommand(), e.waitCommand(),
-		e.machineCommand(), e.regionCommand(), e.tlsCommand(), e.configCommand(), e.versionCommand(),
+		e.machineCommand(), e.regionCommand(), e.schemaCommand(), e.tlsCommand(), e.configCommand(), e.versionCommand(),
 		e.withheldCommand(), e.nodeCommand(),
 	)
 	root.AddCommand(extra...)

@@ -46,6 +46,7 @@ func TestEveryKeyOfTheJSONIsDocumented(t *testing.T) {
 	doc := document(t)
 	for _, v := range []any{
 		nodeStatus{}, found{}, whereAnswer{}, queryAnswer{}, coverage{}, machine{}, Derived{}, written{}, event{}, waitAnswer{}, withheldCells{}, verified{},
+		schemaPlan{}, schemaStatus{}, schemaChange{},
 		devfile.Dev{}, devfile.Node{},
 	} {
 		for _, key := range jsonKeys(reflect.TypeOf(v)) {

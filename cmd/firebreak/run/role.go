@@ -52,7 +52,7 @@ func openRegion(ctx context.Context, f *config.Region, s shared) (node, error) {
 		HTTP: f.HTTP.Listen, HTTPToken: token,
 		Gateway: s.identity.ID().Role == identity.Gateway, Globals: f.Globals,
 		CheckpointDir: f.Checkpoint.Dir, CheckpointChild: child,
-		Durability: durability(f.Durability), Control: f.Control,
+		Durability: durability(f.Durability), Control: f.Control, Schema: f.Schema,
 		Logger: s.log, Registry: s.registry, Version: s.version, Network: s.network,
 	})
 }

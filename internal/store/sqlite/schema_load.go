@@ -305,3 +305,18 @@ func (db *DB) straySeen(id record.TableID) {
 		db.schema.stray = true
 	}
 }
+
+// lint plans a load of tables where nothing is.
+func lint(tables []schema.Table) error {
+	p, err := plan.Make(tables, nil, &definition.Set{})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, t := range (&definition.Set{}).With(p.Definitions()...).Assemble().Tables {
+		for _, x := range fit(t).idle {
+			errs = append(errs, &schema.Refusal{Rule: schema.RuleSyntax, Table: t.Name, Why: fmt.Sprintf("%s %s: %s", x.What, x.Name, x.Why)})
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -28,6 +28,7 @@ type SchemaStatus struct {
 	Pending  []SchemaStep   // what is still to be done here
 	Idle     []SchemaIdle   // what is there and cannot be in effect
 	Hidden   []string       // names under which records of dropped tables are kept
+	Withheld int64          // records whose table is unknown here
 }
 
 // SchemaStep is a step that waits.
@@ -59,6 +60,7 @@ func (db *DB) SchemaStatus(ctx context.Context) (SchemaStatus, error) {
 	}
 	s := *told
 	s.Pending = slices.Clone(s.Pending)
+	s.Withheld = db.withheld()[reasonAt(store.ReasonSchema)]
 	err := db.inside.with(ctx, func(c *conn) (err error) {
 		for i := range s.Pending {
 			if p := &s.Pending[i]; p.perRow > 0 && err == nil {

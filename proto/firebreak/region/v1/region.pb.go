@@ -564,6 +564,815 @@ func (x *Machine) GetWhyNot() []string {
 	return nil
 }
 
+// SchemaFile is one file of CREATE TABLE and CREATE INDEX statements.
+type SchemaFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // for refusals
+	Sql           string                 `protobuf:"bytes,2,opt,name=sql,proto3" json:"sql,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchemaFile) Reset() {
+	*x = SchemaFile{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchemaFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchemaFile) ProtoMessage() {}
+
+func (x *SchemaFile) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchemaFile.ProtoReflect.Descriptor instead.
+func (*SchemaFile) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SchemaFile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SchemaFile) GetSql() string {
+	if x != nil {
+		return x.Sql
+	}
+	return ""
+}
+
+type PlanSchemaRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         []*SchemaFile          `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"` // all of them: what is in none is dropped, if this node had loaded it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanSchemaRequest) Reset() {
+	*x = PlanSchemaRequest{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanSchemaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanSchemaRequest) ProtoMessage() {}
+
+func (x *PlanSchemaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanSchemaRequest.ProtoReflect.Descriptor instead.
+func (*PlanSchemaRequest) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PlanSchemaRequest) GetFiles() []*SchemaFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+type PlanSchemaResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Plan          *SchemaPlan            `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanSchemaResponse) Reset() {
+	*x = PlanSchemaResponse{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanSchemaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanSchemaResponse) ProtoMessage() {}
+
+func (x *PlanSchemaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanSchemaResponse.ProtoReflect.Descriptor instead.
+func (*PlanSchemaResponse) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PlanSchemaResponse) GetPlan() *SchemaPlan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+// SchemaPlan is what a load changes.
+type SchemaPlan struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hash          string                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"` // of the schema it starts from, and of the files
+	Steps         []*SchemaStep          `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	Notes         []string               `protobuf:"bytes,3,rep,name=notes,proto3" json:"notes,omitempty"` // what the files say and this load does not do
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchemaPlan) Reset() {
+	*x = SchemaPlan{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchemaPlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchemaPlan) ProtoMessage() {}
+
+func (x *SchemaPlan) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchemaPlan.ProtoReflect.Descriptor instead.
+func (*SchemaPlan) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SchemaPlan) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *SchemaPlan) GetSteps() []*SchemaStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *SchemaPlan) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+// SchemaStep is one thing that changes.
+type SchemaStep struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Act           string                 `protobuf:"bytes,1,opt,name=act,proto3" json:"act,omitempty"` // "create table", "add column", …
+	Table         string                 `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`                               // of a column or index
+	Sql           string                 `protobuf:"bytes,4,opt,name=sql,proto3" json:"sql,omitempty"`                                 // what it comes to; of plans only
+	Rows          int64                  `protobuf:"varint,5,opt,name=rows,proto3" json:"rows,omitempty"`                              // of the table, where the step goes through them
+	PauseUs       int64                  `protobuf:"varint,6,opt,name=pause_us,json=pauseUs,proto3" json:"pause_us,omitempty"`         // for which writes of a node wait
+	DueUnixMs     int64                  `protobuf:"varint,7,opt,name=due_unix_ms,json=dueUnixMs,proto3" json:"due_unix_ms,omitempty"` // of what waits: this node's turn
+	Why           string                 `protobuf:"bytes,8,opt,name=why,proto3" json:"why,omitempty"`                                 // of what waits: why it failed last
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchemaStep) Reset() {
+	*x = SchemaStep{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchemaStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchemaStep) ProtoMessage() {}
+
+func (x *SchemaStep) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchemaStep.ProtoReflect.Descriptor instead.
+func (*SchemaStep) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SchemaStep) GetAct() string {
+	if x != nil {
+		return x.Act
+	}
+	return ""
+}
+
+func (x *SchemaStep) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *SchemaStep) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SchemaStep) GetSql() string {
+	if x != nil {
+		return x.Sql
+	}
+	return ""
+}
+
+func (x *SchemaStep) GetRows() int64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *SchemaStep) GetPauseUs() int64 {
+	if x != nil {
+		return x.PauseUs
+	}
+	return 0
+}
+
+func (x *SchemaStep) GetDueUnixMs() int64 {
+	if x != nil {
+		return x.DueUnixMs
+	}
+	return 0
+}
+
+func (x *SchemaStep) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type ApplySchemaRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         []*SchemaFile          `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	Hash          string                 `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"` // of the plan; empty: whatever the difference is now
+	Who           string                 `protobuf:"bytes,3,opt,name=who,proto3" json:"who,omitempty"`   // for the history
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplySchemaRequest) Reset() {
+	*x = ApplySchemaRequest{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplySchemaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplySchemaRequest) ProtoMessage() {}
+
+func (x *ApplySchemaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplySchemaRequest.ProtoReflect.Descriptor instead.
+func (*ApplySchemaRequest) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ApplySchemaRequest) GetFiles() []*SchemaFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *ApplySchemaRequest) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *ApplySchemaRequest) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+type ApplySchemaResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Plan          *SchemaPlan            `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplySchemaResponse) Reset() {
+	*x = ApplySchemaResponse{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplySchemaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplySchemaResponse) ProtoMessage() {}
+
+func (x *ApplySchemaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplySchemaResponse.ProtoReflect.Descriptor instead.
+func (*ApplySchemaResponse) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ApplySchemaResponse) GetPlan() *SchemaPlan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+type SchemaStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchemaStatusRequest) Reset() {
+	*x = SchemaStatusRequest{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchemaStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchemaStatusRequest) ProtoMessage() {}
+
+func (x *SchemaStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchemaStatusRequest.ProtoReflect.Descriptor instead.
+func (*SchemaStatusRequest) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{9}
+}
+
+type SchemaStatusResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Received      string                 `protobuf:"bytes,2,opt,name=received,proto3" json:"received,omitempty"` // equal on nodes that have received the same definitions
+	Effect        string                 `protobuf:"bytes,3,opt,name=effect,proto3" json:"effect,omitempty"`     // equal on nodes whose tables are the same
+	Tables        []string               `protobuf:"bytes,4,rep,name=tables,proto3" json:"tables,omitempty"`     // CREATE TABLE statements of what is shown
+	Pending       []*SchemaStep          `protobuf:"bytes,5,rep,name=pending,proto3" json:"pending,omitempty"`
+	Idle          []*SchemaIdle          `protobuf:"bytes,6,rep,name=idle,proto3" json:"idle,omitempty"`
+	Hidden        []string               `protobuf:"bytes,7,rep,name=hidden,proto3" json:"hidden,omitempty"`      // names under which records of dropped tables are kept
+	Withheld      uint64                 `protobuf:"varint,8,opt,name=withheld,proto3" json:"withheld,omitempty"` // records of unknown tables
+	Region        string                 `protobuf:"bytes,10,opt,name=region,proto3" json:"region,omitempty"`
+	Refused       string                 `protobuf:"bytes,9,opt,name=refused,proto3" json:"refused,omitempty"` // why the files of this node's configuration are not loaded; empty if they are
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchemaStatusResponse) Reset() {
+	*x = SchemaStatusResponse{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchemaStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchemaStatusResponse) ProtoMessage() {}
+
+func (x *SchemaStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchemaStatusResponse.ProtoReflect.Descriptor instead.
+func (*SchemaStatusResponse) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SchemaStatusResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SchemaStatusResponse) GetReceived() string {
+	if x != nil {
+		return x.Received
+	}
+	return ""
+}
+
+func (x *SchemaStatusResponse) GetEffect() string {
+	if x != nil {
+		return x.Effect
+	}
+	return ""
+}
+
+func (x *SchemaStatusResponse) GetTables() []string {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
+func (x *SchemaStatusResponse) GetPending() []*SchemaStep {
+	if x != nil {
+		return x.Pending
+	}
+	return nil
+}
+
+func (x *SchemaStatusResponse) GetIdle() []*SchemaIdle {
+	if x != nil {
+		return x.Idle
+	}
+	return nil
+}
+
+func (x *SchemaStatusResponse) GetHidden() []string {
+	if x != nil {
+		return x.Hidden
+	}
+	return nil
+}
+
+func (x *SchemaStatusResponse) GetWithheld() uint64 {
+	if x != nil {
+		return x.Withheld
+	}
+	return 0
+}
+
+func (x *SchemaStatusResponse) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *SchemaStatusResponse) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+// SchemaIdle is a part of the schema that is there and cannot be in effect.
+type SchemaIdle struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	What          string                 `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"` // table, column, generated, check or index
+	Table         string                 `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Why           string                 `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchemaIdle) Reset() {
+	*x = SchemaIdle{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchemaIdle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchemaIdle) ProtoMessage() {}
+
+func (x *SchemaIdle) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchemaIdle.ProtoReflect.Descriptor instead.
+func (*SchemaIdle) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SchemaIdle) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *SchemaIdle) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *SchemaIdle) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SchemaIdle) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type SchemaHistoryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchemaHistoryRequest) Reset() {
+	*x = SchemaHistoryRequest{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchemaHistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchemaHistoryRequest) ProtoMessage() {}
+
+func (x *SchemaHistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchemaHistoryRequest.ProtoReflect.Descriptor instead.
+func (*SchemaHistoryRequest) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{12}
+}
+
+type SchemaHistoryResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Changes       []*SchemaChange        `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchemaHistoryResponse) Reset() {
+	*x = SchemaHistoryResponse{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchemaHistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchemaHistoryResponse) ProtoMessage() {}
+
+func (x *SchemaHistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchemaHistoryResponse.ProtoReflect.Descriptor instead.
+func (*SchemaHistoryResponse) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SchemaHistoryResponse) GetChanges() []*SchemaChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// SchemaChange is the last change of one definition.
+type SchemaChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	What          string                 `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	Table         string                 `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Number        uint64                 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"` // even: there; odd: dropped
+	Sql           string                 `protobuf:"bytes,5,opt,name=sql,proto3" json:"sql,omitempty"`
+	Who           string                 `protobuf:"bytes,6,opt,name=who,proto3" json:"who,omitempty"`
+	Node          string                 `protobuf:"bytes,7,opt,name=node,proto3" json:"node,omitempty"`                    // that wrote it
+	UnixMs        int64                  `protobuf:"varint,8,opt,name=unix_ms,json=unixMs,proto3" json:"unix_ms,omitempty"` // by that node's clock
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchemaChange) Reset() {
+	*x = SchemaChange{}
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchemaChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchemaChange) ProtoMessage() {}
+
+func (x *SchemaChange) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchemaChange.ProtoReflect.Descriptor instead.
+func (*SchemaChange) Descriptor() ([]byte, []int) {
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SchemaChange) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *SchemaChange) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *SchemaChange) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SchemaChange) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *SchemaChange) GetSql() string {
+	if x != nil {
+		return x.Sql
+	}
+	return ""
+}
+
+func (x *SchemaChange) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *SchemaChange) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SchemaChange) GetUnixMs() int64 {
+	if x != nil {
+		return x.UnixMs
+	}
+	return 0
+}
+
 // After is a read barrier: answer only from a state that has these points.
 type After struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -575,7 +1384,7 @@ type After struct {
 
 func (x *After) Reset() {
 	*x = After{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[2]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +1396,7 @@ func (x *After) String() string {
 func (*After) ProtoMessage() {}
 
 func (x *After) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[2]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +1409,7 @@ func (x *After) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use After.ProtoReflect.Descriptor instead.
 func (*After) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{2}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *After) GetPoints() []*v1.Point {
@@ -626,7 +1435,7 @@ type PublishRequest struct {
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[3]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +1447,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[3]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +1460,7 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{3}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PublishRequest) GetMachines() []*Machine {
@@ -670,7 +1479,7 @@ type PublishResponse struct {
 
 func (x *PublishResponse) Reset() {
 	*x = PublishResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[4]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +1491,7 @@ func (x *PublishResponse) String() string {
 func (*PublishResponse) ProtoMessage() {}
 
 func (x *PublishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[4]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +1504,7 @@ func (x *PublishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
 func (*PublishResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{4}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PublishResponse) GetWritten() *Written {
@@ -718,7 +1527,7 @@ type Written struct {
 
 func (x *Written) Reset() {
 	*x = Written{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[5]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +1539,7 @@ func (x *Written) String() string {
 func (*Written) ProtoMessage() {}
 
 func (x *Written) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[5]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +1552,7 @@ func (x *Written) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Written.ProtoReflect.Descriptor instead.
 func (*Written) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{5}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Written) GetPoints() []*v1.Point {
@@ -783,7 +1592,7 @@ type PublishStreamRequest struct {
 
 func (x *PublishStreamRequest) Reset() {
 	*x = PublishStreamRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[6]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -795,7 +1604,7 @@ func (x *PublishStreamRequest) String() string {
 func (*PublishStreamRequest) ProtoMessage() {}
 
 func (x *PublishStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[6]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -808,7 +1617,7 @@ func (x *PublishStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishStreamRequest.ProtoReflect.Descriptor instead.
 func (*PublishStreamRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{6}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PublishStreamRequest) GetMachine() *Machine {
@@ -827,7 +1636,7 @@ type PublishStreamResponse struct {
 
 func (x *PublishStreamResponse) Reset() {
 	*x = PublishStreamResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[7]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +1648,7 @@ func (x *PublishStreamResponse) String() string {
 func (*PublishStreamResponse) ProtoMessage() {}
 
 func (x *PublishStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[7]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +1661,7 @@ func (x *PublishStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishStreamResponse.ProtoReflect.Descriptor instead.
 func (*PublishStreamResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{7}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PublishStreamResponse) GetWritten() *Written {
@@ -872,7 +1681,7 @@ type WithdrawRequest struct {
 
 func (x *WithdrawRequest) Reset() {
 	*x = WithdrawRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[8]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1693,7 @@ func (x *WithdrawRequest) String() string {
 func (*WithdrawRequest) ProtoMessage() {}
 
 func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[8]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1706,7 @@ func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{8}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WithdrawRequest) GetIds() []string {
@@ -924,7 +1733,7 @@ type WithdrawResponse struct {
 
 func (x *WithdrawResponse) Reset() {
 	*x = WithdrawResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[9]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1745,7 @@ func (x *WithdrawResponse) String() string {
 func (*WithdrawResponse) ProtoMessage() {}
 
 func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[9]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1758,7 @@ func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{9}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WithdrawResponse) GetWritten() *Written {
@@ -979,7 +1788,7 @@ type ReconcileRequest struct {
 
 func (x *ReconcileRequest) Reset() {
 	*x = ReconcileRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[10]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1800,7 @@ func (x *ReconcileRequest) String() string {
 func (*ReconcileRequest) ProtoMessage() {}
 
 func (x *ReconcileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[10]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1813,7 @@ func (x *ReconcileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileRequest.ProtoReflect.Descriptor instead.
 func (*ReconcileRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{10}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReconcileRequest) GetPart() isReconcileRequest_Part {
@@ -1057,7 +1866,7 @@ type ReconcileOptions struct {
 
 func (x *ReconcileOptions) Reset() {
 	*x = ReconcileOptions{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[11]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1878,7 @@ func (x *ReconcileOptions) String() string {
 func (*ReconcileOptions) ProtoMessage() {}
 
 func (x *ReconcileOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[11]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1891,7 @@ func (x *ReconcileOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileOptions.ProtoReflect.Descriptor instead.
 func (*ReconcileOptions) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{11}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReconcileOptions) GetAllowShrink() bool {
@@ -1103,7 +1912,7 @@ type ReconcileResponse struct {
 
 func (x *ReconcileResponse) Reset() {
 	*x = ReconcileResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[12]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1924,7 @@ func (x *ReconcileResponse) String() string {
 func (*ReconcileResponse) ProtoMessage() {}
 
 func (x *ReconcileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[12]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1937,7 @@ func (x *ReconcileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReconcileResponse.ProtoReflect.Descriptor instead.
 func (*ReconcileResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{12}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReconcileResponse) GetWritten() *Written {
@@ -1161,7 +1970,7 @@ type SetHealthRequest struct {
 
 func (x *SetHealthRequest) Reset() {
 	*x = SetHealthRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[13]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1982,7 @@ func (x *SetHealthRequest) String() string {
 func (*SetHealthRequest) ProtoMessage() {}
 
 func (x *SetHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[13]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1995,7 @@ func (x *SetHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHealthRequest.ProtoReflect.Descriptor instead.
 func (*SetHealthRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{13}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SetHealthRequest) GetHealth() []*Health {
@@ -1207,7 +2016,7 @@ type Health struct {
 
 func (x *Health) Reset() {
 	*x = Health{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[14]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +2028,7 @@ func (x *Health) String() string {
 func (*Health) ProtoMessage() {}
 
 func (x *Health) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[14]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +2041,7 @@ func (x *Health) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Health.ProtoReflect.Descriptor instead.
 func (*Health) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{14}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Health) GetId() string {
@@ -1258,7 +2067,7 @@ type SetHealthResponse struct {
 
 func (x *SetHealthResponse) Reset() {
 	*x = SetHealthResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[15]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +2079,7 @@ func (x *SetHealthResponse) String() string {
 func (*SetHealthResponse) ProtoMessage() {}
 
 func (x *SetHealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[15]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +2092,7 @@ func (x *SetHealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHealthResponse.ProtoReflect.Descriptor instead.
 func (*SetHealthResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{15}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SetHealthResponse) GetWritten() *Written {
@@ -1304,7 +2113,7 @@ type SetWorkerRequest struct {
 
 func (x *SetWorkerRequest) Reset() {
 	*x = SetWorkerRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[16]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +2125,7 @@ func (x *SetWorkerRequest) String() string {
 func (*SetWorkerRequest) ProtoMessage() {}
 
 func (x *SetWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[16]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +2138,7 @@ func (x *SetWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetWorkerRequest.ProtoReflect.Descriptor instead.
 func (*SetWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{16}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SetWorkerRequest) GetAddresses() []string {
@@ -1362,7 +2171,7 @@ type SetWorkerResponse struct {
 
 func (x *SetWorkerResponse) Reset() {
 	*x = SetWorkerResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[17]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1374,7 +2183,7 @@ func (x *SetWorkerResponse) String() string {
 func (*SetWorkerResponse) ProtoMessage() {}
 
 func (x *SetWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[17]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1387,7 +2196,7 @@ func (x *SetWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetWorkerResponse.ProtoReflect.Descriptor instead.
 func (*SetWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{17}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SetWorkerResponse) GetWritten() *Written {
@@ -1407,7 +2216,7 @@ type GetMachineRequest struct {
 
 func (x *GetMachineRequest) Reset() {
 	*x = GetMachineRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[18]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +2228,7 @@ func (x *GetMachineRequest) String() string {
 func (*GetMachineRequest) ProtoMessage() {}
 
 func (x *GetMachineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[18]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +2241,7 @@ func (x *GetMachineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMachineRequest.ProtoReflect.Descriptor instead.
 func (*GetMachineRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{18}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetMachineRequest) GetId() string {
@@ -1458,7 +2267,7 @@ type GetMachineResponse struct {
 
 func (x *GetMachineResponse) Reset() {
 	*x = GetMachineResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[19]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +2279,7 @@ func (x *GetMachineResponse) String() string {
 func (*GetMachineResponse) ProtoMessage() {}
 
 func (x *GetMachineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[19]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +2292,7 @@ func (x *GetMachineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMachineResponse.ProtoReflect.Descriptor instead.
 func (*GetMachineResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{19}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetMachineResponse) GetClaims() []*Machine {
@@ -1505,7 +2314,7 @@ type ListMachinesRequest struct {
 
 func (x *ListMachinesRequest) Reset() {
 	*x = ListMachinesRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[20]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +2326,7 @@ func (x *ListMachinesRequest) String() string {
 func (*ListMachinesRequest) ProtoMessage() {}
 
 func (x *ListMachinesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[20]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +2339,7 @@ func (x *ListMachinesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMachinesRequest.ProtoReflect.Descriptor instead.
 func (*ListMachinesRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{20}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListMachinesRequest) GetApp() string {
@@ -1570,7 +2379,7 @@ type ListMachinesResponse struct {
 
 func (x *ListMachinesResponse) Reset() {
 	*x = ListMachinesResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[21]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +2391,7 @@ func (x *ListMachinesResponse) String() string {
 func (*ListMachinesResponse) ProtoMessage() {}
 
 func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[21]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +2404,7 @@ func (x *ListMachinesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMachinesResponse.ProtoReflect.Descriptor instead.
 func (*ListMachinesResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{21}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListMachinesResponse) GetMachines() []*Machine {
@@ -1619,7 +2428,7 @@ type QueryRequest struct {
 
 func (x *QueryRequest) Reset() {
 	*x = QueryRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[22]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +2440,7 @@ func (x *QueryRequest) String() string {
 func (*QueryRequest) ProtoMessage() {}
 
 func (x *QueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[22]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +2453,7 @@ func (x *QueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRequest.ProtoReflect.Descriptor instead.
 func (*QueryRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{22}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *QueryRequest) GetSql() string {
@@ -1700,7 +2509,7 @@ type QueryResponse struct {
 
 func (x *QueryResponse) Reset() {
 	*x = QueryResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[23]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +2521,7 @@ func (x *QueryResponse) String() string {
 func (*QueryResponse) ProtoMessage() {}
 
 func (x *QueryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[23]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +2534,7 @@ func (x *QueryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryResponse.ProtoReflect.Descriptor instead.
 func (*QueryResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{23}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *QueryResponse) GetColumns() []string {
@@ -1761,7 +2570,7 @@ type QueryEnd struct {
 
 func (x *QueryEnd) Reset() {
 	*x = QueryEnd{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[24]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +2582,7 @@ func (x *QueryEnd) String() string {
 func (*QueryEnd) ProtoMessage() {}
 
 func (x *QueryEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[24]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +2595,7 @@ func (x *QueryEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryEnd.ProtoReflect.Descriptor instead.
 func (*QueryEnd) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{24}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *QueryEnd) GetRows() uint64 {
@@ -1821,7 +2630,7 @@ type WaitRequest struct {
 
 func (x *WaitRequest) Reset() {
 	*x = WaitRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[25]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +2642,7 @@ func (x *WaitRequest) String() string {
 func (*WaitRequest) ProtoMessage() {}
 
 func (x *WaitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[25]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +2655,7 @@ func (x *WaitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRequest.ProtoReflect.Descriptor instead.
 func (*WaitRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{25}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WaitRequest) GetPoints() []*v1.Point {
@@ -1880,7 +2689,7 @@ type WaitResponse struct {
 
 func (x *WaitResponse) Reset() {
 	*x = WaitResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[26]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +2701,7 @@ func (x *WaitResponse) String() string {
 func (*WaitResponse) ProtoMessage() {}
 
 func (x *WaitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[26]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2714,7 @@ func (x *WaitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitResponse.ProtoReflect.Descriptor instead.
 func (*WaitResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{26}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WaitResponse) GetReached() bool {
@@ -1934,7 +2743,7 @@ type Lack struct {
 
 func (x *Lack) Reset() {
 	*x = Lack{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[27]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2755,7 @@ func (x *Lack) String() string {
 func (*Lack) ProtoMessage() {}
 
 func (x *Lack) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[27]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2768,7 @@ func (x *Lack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lack.ProtoReflect.Descriptor instead.
 func (*Lack) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{27}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Lack) GetNode() string {
@@ -1998,7 +2807,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[28]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2819,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[28]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2832,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{28}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *WatchRequest) GetPart() isWatchRequest_Part {
@@ -2108,7 +2917,7 @@ type WatchHello struct {
 
 func (x *WatchHello) Reset() {
 	*x = WatchHello{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[29]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2929,7 @@ func (x *WatchHello) String() string {
 func (*WatchHello) ProtoMessage() {}
 
 func (x *WatchHello) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[29]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2942,7 @@ func (x *WatchHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchHello.ProtoReflect.Descriptor instead.
 func (*WatchHello) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{29}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *WatchHello) GetClient() string {
@@ -2168,7 +2977,7 @@ type WatchInterest struct {
 
 func (x *WatchInterest) Reset() {
 	*x = WatchInterest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[30]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2180,7 +2989,7 @@ func (x *WatchInterest) String() string {
 func (*WatchInterest) ProtoMessage() {}
 
 func (x *WatchInterest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[30]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2193,7 +3002,7 @@ func (x *WatchInterest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchInterest.ProtoReflect.Descriptor instead.
 func (*WatchInterest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{30}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *WatchInterest) GetId() uint64 {
@@ -2277,7 +3086,7 @@ type WatchKey struct {
 
 func (x *WatchKey) Reset() {
 	*x = WatchKey{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[31]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2289,7 +3098,7 @@ func (x *WatchKey) String() string {
 func (*WatchKey) ProtoMessage() {}
 
 func (x *WatchKey) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[31]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +3111,7 @@ func (x *WatchKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchKey.ProtoReflect.Descriptor instead.
 func (*WatchKey) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{31}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *WatchKey) GetTable() string {
@@ -2329,7 +3138,7 @@ type WatchAck struct {
 
 func (x *WatchAck) Reset() {
 	*x = WatchAck{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[32]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +3150,7 @@ func (x *WatchAck) String() string {
 func (*WatchAck) ProtoMessage() {}
 
 func (x *WatchAck) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[32]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +3163,7 @@ func (x *WatchAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchAck.ProtoReflect.Descriptor instead.
 func (*WatchAck) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{32}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *WatchAck) GetInterest() uint64 {
@@ -2394,7 +3203,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[33]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2406,7 +3215,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[33]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2419,7 +3228,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{33}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *WatchResponse) GetInterest() uint64 {
@@ -2605,7 +3414,7 @@ type WatchSnapshot struct {
 
 func (x *WatchSnapshot) Reset() {
 	*x = WatchSnapshot{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[34]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2617,7 +3426,7 @@ func (x *WatchSnapshot) String() string {
 func (*WatchSnapshot) ProtoMessage() {}
 
 func (x *WatchSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[34]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2630,7 +3439,7 @@ func (x *WatchSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSnapshot.ProtoReflect.Descriptor instead.
 func (*WatchSnapshot) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{34}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{47}
 }
 
 type WatchSynced struct {
@@ -2641,7 +3450,7 @@ type WatchSynced struct {
 
 func (x *WatchSynced) Reset() {
 	*x = WatchSynced{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[35]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +3462,7 @@ func (x *WatchSynced) String() string {
 func (*WatchSynced) ProtoMessage() {}
 
 func (x *WatchSynced) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[35]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +3475,7 @@ func (x *WatchSynced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSynced.ProtoReflect.Descriptor instead.
 func (*WatchSynced) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{35}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{48}
 }
 
 type WatchBookmark struct {
@@ -2677,7 +3486,7 @@ type WatchBookmark struct {
 
 func (x *WatchBookmark) Reset() {
 	*x = WatchBookmark{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[36]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +3498,7 @@ func (x *WatchBookmark) String() string {
 func (*WatchBookmark) ProtoMessage() {}
 
 func (x *WatchBookmark) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[36]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +3511,7 @@ func (x *WatchBookmark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchBookmark.ProtoReflect.Descriptor instead.
 func (*WatchBookmark) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{36}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{49}
 }
 
 type MachineGone struct {
@@ -2716,7 +3525,7 @@ type MachineGone struct {
 
 func (x *MachineGone) Reset() {
 	*x = MachineGone{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[37]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2728,7 +3537,7 @@ func (x *MachineGone) String() string {
 func (*MachineGone) ProtoMessage() {}
 
 func (x *MachineGone) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[37]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2741,7 +3550,7 @@ func (x *MachineGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MachineGone.ProtoReflect.Descriptor instead.
 func (*MachineGone) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{37}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MachineGone) GetWorker() string {
@@ -2776,7 +3585,7 @@ type WatchRow struct {
 
 func (x *WatchRow) Reset() {
 	*x = WatchRow{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[38]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +3597,7 @@ func (x *WatchRow) String() string {
 func (*WatchRow) ProtoMessage() {}
 
 func (x *WatchRow) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[38]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +3610,7 @@ func (x *WatchRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRow.ProtoReflect.Descriptor instead.
 func (*WatchRow) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{38}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *WatchRow) GetTable() string {
@@ -2834,7 +3643,7 @@ type WatchResync struct {
 
 func (x *WatchResync) Reset() {
 	*x = WatchResync{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[39]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2846,7 +3655,7 @@ func (x *WatchResync) String() string {
 func (*WatchResync) ProtoMessage() {}
 
 func (x *WatchResync) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[39]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2859,7 +3668,7 @@ func (x *WatchResync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResync.ProtoReflect.Descriptor instead.
 func (*WatchResync) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{39}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *WatchResync) GetReason() string {
@@ -2881,7 +3690,7 @@ type WatchStatus struct {
 
 func (x *WatchStatus) Reset() {
 	*x = WatchStatus{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[40]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2893,7 +3702,7 @@ func (x *WatchStatus) String() string {
 func (*WatchStatus) ProtoMessage() {}
 
 func (x *WatchStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[40]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2906,7 +3715,7 @@ func (x *WatchStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStatus.ProtoReflect.Descriptor instead.
 func (*WatchStatus) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{40}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WatchStatus) GetCoverage() *v1.Coverage {
@@ -2932,7 +3741,7 @@ type WatchRefused struct {
 
 func (x *WatchRefused) Reset() {
 	*x = WatchRefused{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[41]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2944,7 +3753,7 @@ func (x *WatchRefused) String() string {
 func (*WatchRefused) ProtoMessage() {}
 
 func (x *WatchRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[41]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2957,7 +3766,7 @@ func (x *WatchRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRefused.ProtoReflect.Descriptor instead.
 func (*WatchRefused) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{41}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *WatchRefused) GetReason() string {
@@ -2975,7 +3784,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[42]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2987,7 +3796,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[42]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3000,7 +3809,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{42}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{55}
 }
 
 type StatusResponse struct {
@@ -3032,7 +3841,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[43]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3044,7 +3853,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[43]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3057,7 +3866,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{43}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *StatusResponse) GetFleet() string {
@@ -3223,7 +4032,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[44]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3235,7 +4044,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[44]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3248,7 +4057,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{44}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Member) GetNode() string {
@@ -3320,7 +4129,7 @@ type WatchQueryRequest struct {
 
 func (x *WatchQueryRequest) Reset() {
 	*x = WatchQueryRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[45]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3332,7 +4141,7 @@ func (x *WatchQueryRequest) String() string {
 func (*WatchQueryRequest) ProtoMessage() {}
 
 func (x *WatchQueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[45]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3345,7 +4154,7 @@ func (x *WatchQueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchQueryRequest.ProtoReflect.Descriptor instead.
 func (*WatchQueryRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{45}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *WatchQueryRequest) GetSql() string {
@@ -3399,7 +4208,7 @@ type WatchQueryResponse struct {
 
 func (x *WatchQueryResponse) Reset() {
 	*x = WatchQueryResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[46]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3411,7 +4220,7 @@ func (x *WatchQueryResponse) String() string {
 func (*WatchQueryResponse) ProtoMessage() {}
 
 func (x *WatchQueryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[46]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3424,7 +4233,7 @@ func (x *WatchQueryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchQueryResponse.ProtoReflect.Descriptor instead.
 func (*WatchQueryResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{46}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *WatchQueryResponse) GetEvent() isWatchQueryResponse_Event {
@@ -3524,7 +4333,7 @@ type QueryWatch struct {
 
 func (x *QueryWatch) Reset() {
 	*x = QueryWatch{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[47]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3536,7 +4345,7 @@ func (x *QueryWatch) String() string {
 func (*QueryWatch) ProtoMessage() {}
 
 func (x *QueryWatch) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[47]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3549,7 +4358,7 @@ func (x *QueryWatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryWatch.ProtoReflect.Descriptor instead.
 func (*QueryWatch) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{47}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *QueryWatch) GetId() string {
@@ -3577,7 +4386,7 @@ type QueryRow struct {
 
 func (x *QueryRow) Reset() {
 	*x = QueryRow{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[48]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3589,7 +4398,7 @@ func (x *QueryRow) String() string {
 func (*QueryRow) ProtoMessage() {}
 
 func (x *QueryRow) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[48]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3602,7 +4411,7 @@ func (x *QueryRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRow.ProtoReflect.Descriptor instead.
 func (*QueryRow) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{48}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *QueryRow) GetId() uint64 {
@@ -3628,7 +4437,7 @@ type QueryResync struct {
 
 func (x *QueryResync) Reset() {
 	*x = QueryResync{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[49]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3640,7 +4449,7 @@ func (x *QueryResync) String() string {
 func (*QueryResync) ProtoMessage() {}
 
 func (x *QueryResync) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[49]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3653,7 +4462,7 @@ func (x *QueryResync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryResync.ProtoReflect.Descriptor instead.
 func (*QueryResync) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{49}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *QueryResync) GetReason() string {
@@ -3676,7 +4485,7 @@ type QueryChange struct {
 
 func (x *QueryChange) Reset() {
 	*x = QueryChange{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[50]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3688,7 +4497,7 @@ func (x *QueryChange) String() string {
 func (*QueryChange) ProtoMessage() {}
 
 func (x *QueryChange) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[50]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3701,7 +4510,7 @@ func (x *QueryChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryChange.ProtoReflect.Descriptor instead.
 func (*QueryChange) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{50}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *QueryChange) GetNumber() uint64 {
@@ -3735,7 +4544,7 @@ type Statement struct {
 
 func (x *Statement) Reset() {
 	*x = Statement{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[51]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3747,7 +4556,7 @@ func (x *Statement) String() string {
 func (*Statement) ProtoMessage() {}
 
 func (x *Statement) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[51]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3760,7 +4569,7 @@ func (x *Statement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statement.ProtoReflect.Descriptor instead.
 func (*Statement) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{51}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Statement) GetSql() string {
@@ -3788,7 +4597,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[52]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3800,7 +4609,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[52]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3813,7 +4622,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{52}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ExecRequest) GetStatements() []*Statement {
@@ -3847,7 +4656,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[53]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3859,7 +4668,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[53]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3872,7 +4681,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{53}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ExecResponse) GetResults() []*StatementResult {
@@ -3900,7 +4709,7 @@ type StatementResult struct {
 
 func (x *StatementResult) Reset() {
 	*x = StatementResult{}
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[54]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3912,7 +4721,7 @@ func (x *StatementResult) String() string {
 func (*StatementResult) ProtoMessage() {}
 
 func (x *StatementResult) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_region_v1_region_proto_msgTypes[54]
+	mi := &file_firebreak_region_v1_region_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3925,7 +4734,7 @@ func (x *StatementResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatementResult.ProtoReflect.Descriptor instead.
 func (*StatementResult) Descriptor() ([]byte, []int) {
-	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{54}
+	return file_firebreak_region_v1_region_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *StatementResult) GetRowsAffected() int64 {
@@ -3980,7 +4789,67 @@ const file_firebreak_region_v1_region_proto_rawDesc = "" +
 	"\asuspect\x18\x16 \x01(\bR\asuspect\x12\x1c\n" +
 	"\tcontested\x18\x17 \x01(\bR\tcontested\x12 \n" +
 	"\vunconfirmed\x18\x18 \x01(\bR\vunconfirmed\x12\x17\n" +
-	"\awhy_not\x18\x19 \x03(\tR\x06whyNot\"[\n" +
+	"\awhy_not\x18\x19 \x03(\tR\x06whyNot\"2\n" +
+	"\n" +
+	"SchemaFile\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03sql\x18\x02 \x01(\tR\x03sql\"J\n" +
+	"\x11PlanSchemaRequest\x125\n" +
+	"\x05files\x18\x01 \x03(\v2\x1f.firebreak.region.v1.SchemaFileR\x05files\"I\n" +
+	"\x12PlanSchemaResponse\x123\n" +
+	"\x04plan\x18\x01 \x01(\v2\x1f.firebreak.region.v1.SchemaPlanR\x04plan\"m\n" +
+	"\n" +
+	"SchemaPlan\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\tR\x04hash\x125\n" +
+	"\x05steps\x18\x02 \x03(\v2\x1f.firebreak.region.v1.SchemaStepR\x05steps\x12\x14\n" +
+	"\x05notes\x18\x03 \x03(\tR\x05notes\"\xbb\x01\n" +
+	"\n" +
+	"SchemaStep\x12\x10\n" +
+	"\x03act\x18\x01 \x01(\tR\x03act\x12\x14\n" +
+	"\x05table\x18\x02 \x01(\tR\x05table\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x10\n" +
+	"\x03sql\x18\x04 \x01(\tR\x03sql\x12\x12\n" +
+	"\x04rows\x18\x05 \x01(\x03R\x04rows\x12\x19\n" +
+	"\bpause_us\x18\x06 \x01(\x03R\apauseUs\x12\x1e\n" +
+	"\vdue_unix_ms\x18\a \x01(\x03R\tdueUnixMs\x12\x10\n" +
+	"\x03why\x18\b \x01(\tR\x03why\"q\n" +
+	"\x12ApplySchemaRequest\x125\n" +
+	"\x05files\x18\x01 \x03(\v2\x1f.firebreak.region.v1.SchemaFileR\x05files\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\tR\x04hash\x12\x10\n" +
+	"\x03who\x18\x03 \x01(\tR\x03who\"J\n" +
+	"\x13ApplySchemaResponse\x123\n" +
+	"\x04plan\x18\x01 \x01(\v2\x1f.firebreak.region.v1.SchemaPlanR\x04plan\"\x15\n" +
+	"\x13SchemaStatusRequest\"\xcc\x02\n" +
+	"\x14SchemaStatusResponse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1a\n" +
+	"\breceived\x18\x02 \x01(\tR\breceived\x12\x16\n" +
+	"\x06effect\x18\x03 \x01(\tR\x06effect\x12\x16\n" +
+	"\x06tables\x18\x04 \x03(\tR\x06tables\x129\n" +
+	"\apending\x18\x05 \x03(\v2\x1f.firebreak.region.v1.SchemaStepR\apending\x123\n" +
+	"\x04idle\x18\x06 \x03(\v2\x1f.firebreak.region.v1.SchemaIdleR\x04idle\x12\x16\n" +
+	"\x06hidden\x18\a \x03(\tR\x06hidden\x12\x1a\n" +
+	"\bwithheld\x18\b \x01(\x04R\bwithheld\x12\x16\n" +
+	"\x06region\x18\n" +
+	" \x01(\tR\x06region\x12\x18\n" +
+	"\arefused\x18\t \x01(\tR\arefused\"\\\n" +
+	"\n" +
+	"SchemaIdle\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x14\n" +
+	"\x05table\x18\x02 \x01(\tR\x05table\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\"\x16\n" +
+	"\x14SchemaHistoryRequest\"T\n" +
+	"\x15SchemaHistoryResponse\x12;\n" +
+	"\achanges\x18\x01 \x03(\v2!.firebreak.region.v1.SchemaChangeR\achanges\"\xb5\x01\n" +
+	"\fSchemaChange\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x14\n" +
+	"\x05table\x18\x02 \x01(\tR\x05table\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
+	"\x06number\x18\x04 \x01(\x04R\x06number\x12\x10\n" +
+	"\x03sql\x18\x05 \x01(\tR\x03sql\x12\x10\n" +
+	"\x03who\x18\x06 \x01(\tR\x03who\x12\x12\n" +
+	"\x04node\x18\a \x01(\tR\x04node\x12\x17\n" +
+	"\aunix_ms\x18\b \x01(\x03R\x06unixMs\"[\n" +
 	"\x05After\x123\n" +
 	"\x06points\x18\x01 \x03(\v2\x1b.firebreak.cluster.v1.PointR\x06points\x12\x1d\n" +
 	"\n" +
@@ -4228,7 +5097,7 @@ const file_firebreak_region_v1_region_proto_rawDesc = "" +
 	"\x1dQUERY_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18QUERY_CHANGE_KIND_INSERT\x10\x01\x12\x1c\n" +
 	"\x18QUERY_CHANGE_KIND_UPDATE\x10\x02\x12\x1c\n" +
-	"\x18QUERY_CHANGE_KIND_DELETE\x10\x032\xf8\t\n" +
+	"\x18QUERY_CHANGE_KIND_DELETE\x10\x032\x86\r\n" +
 	"\rRegionService\x12T\n" +
 	"\aPublish\x12#.firebreak.region.v1.PublishRequest\x1a$.firebreak.region.v1.PublishResponse\x12h\n" +
 	"\rPublishStream\x12).firebreak.region.v1.PublishStreamRequest\x1a*.firebreak.region.v1.PublishStreamResponse(\x01\x12W\n" +
@@ -4245,7 +5114,12 @@ const file_firebreak_region_v1_region_proto_rawDesc = "" +
 	"\n" +
 	"WatchQuery\x12&.firebreak.region.v1.WatchQueryRequest\x1a'.firebreak.region.v1.WatchQueryResponse0\x01\x12K\n" +
 	"\x04Exec\x12 .firebreak.region.v1.ExecRequest\x1a!.firebreak.region.v1.ExecResponse\x12Q\n" +
-	"\x06Status\x12\".firebreak.region.v1.StatusRequest\x1a#.firebreak.region.v1.StatusResponseB\xdb\x01\n" +
+	"\x06Status\x12\".firebreak.region.v1.StatusRequest\x1a#.firebreak.region.v1.StatusResponse\x12]\n" +
+	"\n" +
+	"PlanSchema\x12&.firebreak.region.v1.PlanSchemaRequest\x1a'.firebreak.region.v1.PlanSchemaResponse\x12`\n" +
+	"\vApplySchema\x12'.firebreak.region.v1.ApplySchemaRequest\x1a(.firebreak.region.v1.ApplySchemaResponse\x12c\n" +
+	"\fSchemaStatus\x12(.firebreak.region.v1.SchemaStatusRequest\x1a).firebreak.region.v1.SchemaStatusResponse\x12f\n" +
+	"\rSchemaHistory\x12).firebreak.region.v1.SchemaHistoryRequest\x1a*.firebreak.region.v1.SchemaHistoryResponseB\xdb\x01\n" +
 	"\x17com.firebreak.region.v1B\vRegionProtoP\x01ZEgithub.com/firebreak-dev/firebreak/proto/firebreak/region/v1;regionv1\xa2\x02\x03FRX\xaa\x02\x13Firebreak.Region.V1\xca\x02\x13Firebreak\\Region\\V1\xe2\x02\x1fFirebreak\\Region\\V1\\GPBMetadata\xea\x02\x15Firebreak::Region::V1b\x06proto3"
 
 var (
@@ -4261,7 +5135,7 @@ func file_firebreak_region_v1_region_proto_rawDescGZIP() []byte {
 }
 
 var file_firebreak_region_v1_region_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_firebreak_region_v1_region_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_firebreak_region_v1_region_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_firebreak_region_v1_region_proto_goTypes = []any{
 	(MachineState)(0),             // 0: firebreak.region.v1.MachineState
 	(HealthStatus)(0),             // 1: firebreak.region.v1.HealthStatus
@@ -4270,165 +5144,194 @@ var file_firebreak_region_v1_region_proto_goTypes = []any{
 	(QueryChangeKind)(0),          // 4: firebreak.region.v1.QueryChangeKind
 	(*Service)(nil),               // 5: firebreak.region.v1.Service
 	(*Machine)(nil),               // 6: firebreak.region.v1.Machine
-	(*After)(nil),                 // 7: firebreak.region.v1.After
-	(*PublishRequest)(nil),        // 8: firebreak.region.v1.PublishRequest
-	(*PublishResponse)(nil),       // 9: firebreak.region.v1.PublishResponse
-	(*Written)(nil),               // 10: firebreak.region.v1.Written
-	(*PublishStreamRequest)(nil),  // 11: firebreak.region.v1.PublishStreamRequest
-	(*PublishStreamResponse)(nil), // 12: firebreak.region.v1.PublishStreamResponse
-	(*WithdrawRequest)(nil),       // 13: firebreak.region.v1.WithdrawRequest
-	(*WithdrawResponse)(nil),      // 14: firebreak.region.v1.WithdrawResponse
-	(*ReconcileRequest)(nil),      // 15: firebreak.region.v1.ReconcileRequest
-	(*ReconcileOptions)(nil),      // 16: firebreak.region.v1.ReconcileOptions
-	(*ReconcileResponse)(nil),     // 17: firebreak.region.v1.ReconcileResponse
-	(*SetHealthRequest)(nil),      // 18: firebreak.region.v1.SetHealthRequest
-	(*Health)(nil),                // 19: firebreak.region.v1.Health
-	(*SetHealthResponse)(nil),     // 20: firebreak.region.v1.SetHealthResponse
-	(*SetWorkerRequest)(nil),      // 21: firebreak.region.v1.SetWorkerRequest
-	(*SetWorkerResponse)(nil),     // 22: firebreak.region.v1.SetWorkerResponse
-	(*GetMachineRequest)(nil),     // 23: firebreak.region.v1.GetMachineRequest
-	(*GetMachineResponse)(nil),    // 24: firebreak.region.v1.GetMachineResponse
-	(*ListMachinesRequest)(nil),   // 25: firebreak.region.v1.ListMachinesRequest
-	(*ListMachinesResponse)(nil),  // 26: firebreak.region.v1.ListMachinesResponse
-	(*QueryRequest)(nil),          // 27: firebreak.region.v1.QueryRequest
-	(*QueryResponse)(nil),         // 28: firebreak.region.v1.QueryResponse
-	(*QueryEnd)(nil),              // 29: firebreak.region.v1.QueryEnd
-	(*WaitRequest)(nil),           // 30: firebreak.region.v1.WaitRequest
-	(*WaitResponse)(nil),          // 31: firebreak.region.v1.WaitResponse
-	(*Lack)(nil),                  // 32: firebreak.region.v1.Lack
-	(*WatchRequest)(nil),          // 33: firebreak.region.v1.WatchRequest
-	(*WatchHello)(nil),            // 34: firebreak.region.v1.WatchHello
-	(*WatchInterest)(nil),         // 35: firebreak.region.v1.WatchInterest
-	(*WatchKey)(nil),              // 36: firebreak.region.v1.WatchKey
-	(*WatchAck)(nil),              // 37: firebreak.region.v1.WatchAck
-	(*WatchResponse)(nil),         // 38: firebreak.region.v1.WatchResponse
-	(*WatchSnapshot)(nil),         // 39: firebreak.region.v1.WatchSnapshot
-	(*WatchSynced)(nil),           // 40: firebreak.region.v1.WatchSynced
-	(*WatchBookmark)(nil),         // 41: firebreak.region.v1.WatchBookmark
-	(*MachineGone)(nil),           // 42: firebreak.region.v1.MachineGone
-	(*WatchRow)(nil),              // 43: firebreak.region.v1.WatchRow
-	(*WatchResync)(nil),           // 44: firebreak.region.v1.WatchResync
-	(*WatchStatus)(nil),           // 45: firebreak.region.v1.WatchStatus
-	(*WatchRefused)(nil),          // 46: firebreak.region.v1.WatchRefused
-	(*StatusRequest)(nil),         // 47: firebreak.region.v1.StatusRequest
-	(*StatusResponse)(nil),        // 48: firebreak.region.v1.StatusResponse
-	(*Member)(nil),                // 49: firebreak.region.v1.Member
-	(*WatchQueryRequest)(nil),     // 50: firebreak.region.v1.WatchQueryRequest
-	(*WatchQueryResponse)(nil),    // 51: firebreak.region.v1.WatchQueryResponse
-	(*QueryWatch)(nil),            // 52: firebreak.region.v1.QueryWatch
-	(*QueryRow)(nil),              // 53: firebreak.region.v1.QueryRow
-	(*QueryResync)(nil),           // 54: firebreak.region.v1.QueryResync
-	(*QueryChange)(nil),           // 55: firebreak.region.v1.QueryChange
-	(*Statement)(nil),             // 56: firebreak.region.v1.Statement
-	(*ExecRequest)(nil),           // 57: firebreak.region.v1.ExecRequest
-	(*ExecResponse)(nil),          // 58: firebreak.region.v1.ExecResponse
-	(*StatementResult)(nil),       // 59: firebreak.region.v1.StatementResult
-	(*v1.Point)(nil),              // 60: firebreak.cluster.v1.Point
-	(*v1.Value)(nil),              // 61: firebreak.cluster.v1.Value
-	(*v1.Row)(nil),                // 62: firebreak.cluster.v1.Row
-	(*v1.Coverage)(nil),           // 63: firebreak.cluster.v1.Coverage
-	(*v1.Generation)(nil),         // 64: firebreak.cluster.v1.Generation
+	(*SchemaFile)(nil),            // 7: firebreak.region.v1.SchemaFile
+	(*PlanSchemaRequest)(nil),     // 8: firebreak.region.v1.PlanSchemaRequest
+	(*PlanSchemaResponse)(nil),    // 9: firebreak.region.v1.PlanSchemaResponse
+	(*SchemaPlan)(nil),            // 10: firebreak.region.v1.SchemaPlan
+	(*SchemaStep)(nil),            // 11: firebreak.region.v1.SchemaStep
+	(*ApplySchemaRequest)(nil),    // 12: firebreak.region.v1.ApplySchemaRequest
+	(*ApplySchemaResponse)(nil),   // 13: firebreak.region.v1.ApplySchemaResponse
+	(*SchemaStatusRequest)(nil),   // 14: firebreak.region.v1.SchemaStatusRequest
+	(*SchemaStatusResponse)(nil),  // 15: firebreak.region.v1.SchemaStatusResponse
+	(*SchemaIdle)(nil),            // 16: firebreak.region.v1.SchemaIdle
+	(*SchemaHistoryRequest)(nil),  // 17: firebreak.region.v1.SchemaHistoryRequest
+	(*SchemaHistoryResponse)(nil), // 18: firebreak.region.v1.SchemaHistoryResponse
+	(*SchemaChange)(nil),          // 19: firebreak.region.v1.SchemaChange
+	(*After)(nil),                 // 20: firebreak.region.v1.After
+	(*PublishRequest)(nil),        // 21: firebreak.region.v1.PublishRequest
+	(*PublishResponse)(nil),       // 22: firebreak.region.v1.PublishResponse
+	(*Written)(nil),               // 23: firebreak.region.v1.Written
+	(*PublishStreamRequest)(nil),  // 24: firebreak.region.v1.PublishStreamRequest
+	(*PublishStreamResponse)(nil), // 25: firebreak.region.v1.PublishStreamResponse
+	(*WithdrawRequest)(nil),       // 26: firebreak.region.v1.WithdrawRequest
+	(*WithdrawResponse)(nil),      // 27: firebreak.region.v1.WithdrawResponse
+	(*ReconcileRequest)(nil),      // 28: firebreak.region.v1.ReconcileRequest
+	(*ReconcileOptions)(nil),      // 29: firebreak.region.v1.ReconcileOptions
+	(*ReconcileResponse)(nil),     // 30: firebreak.region.v1.ReconcileResponse
+	(*SetHealthRequest)(nil),      // 31: firebreak.region.v1.SetHealthRequest
+	(*Health)(nil),                // 32: firebreak.region.v1.Health
+	(*SetHealthResponse)(nil),     // 33: firebreak.region.v1.SetHealthResponse
+	(*SetWorkerRequest)(nil),      // 34: firebreak.region.v1.SetWorkerRequest
+	(*SetWorkerResponse)(nil),     // 35: firebreak.region.v1.SetWorkerResponse
+	(*GetMachineRequest)(nil),     // 36: firebreak.region.v1.GetMachineRequest
+	(*GetMachineResponse)(nil),    // 37: firebreak.region.v1.GetMachineResponse
+	(*ListMachinesRequest)(nil),   // 38: firebreak.region.v1.ListMachinesRequest
+	(*ListMachinesResponse)(nil),  // 39: firebreak.region.v1.ListMachinesResponse
+	(*QueryRequest)(nil),          // 40: firebreak.region.v1.QueryRequest
+	(*QueryResponse)(nil),         // 41: firebreak.region.v1.QueryResponse
+	(*QueryEnd)(nil),              // 42: firebreak.region.v1.QueryEnd
+	(*WaitRequest)(nil),           // 43: firebreak.region.v1.WaitRequest
+	(*WaitResponse)(nil),          // 44: firebreak.region.v1.WaitResponse
+	(*Lack)(nil),                  // 45: firebreak.region.v1.Lack
+	(*WatchRequest)(nil),          // 46: firebreak.region.v1.WatchRequest
+	(*WatchHello)(nil),            // 47: firebreak.region.v1.WatchHello
+	(*WatchInterest)(nil),         // 48: firebreak.region.v1.WatchInterest
+	(*WatchKey)(nil),              // 49: firebreak.region.v1.WatchKey
+	(*WatchAck)(nil),              // 50: firebreak.region.v1.WatchAck
+	(*WatchResponse)(nil),         // 51: firebreak.region.v1.WatchResponse
+	(*WatchSnapshot)(nil),         // 52: firebreak.region.v1.WatchSnapshot
+	(*WatchSynced)(nil),           // 53: firebreak.region.v1.WatchSynced
+	(*WatchBookmark)(nil),         // 54: firebreak.region.v1.WatchBookmark
+	(*MachineGone)(nil),           // 55: firebreak.region.v1.MachineGone
+	(*WatchRow)(nil),              // 56: firebreak.region.v1.WatchRow
+	(*WatchResync)(nil),           // 57: firebreak.region.v1.WatchResync
+	(*WatchStatus)(nil),           // 58: firebreak.region.v1.WatchStatus
+	(*WatchRefused)(nil),          // 59: firebreak.region.v1.WatchRefused
+	(*StatusRequest)(nil),         // 60: firebreak.region.v1.StatusRequest
+	(*StatusResponse)(nil),        // 61: firebreak.region.v1.StatusResponse
+	(*Member)(nil),                // 62: firebreak.region.v1.Member
+	(*WatchQueryRequest)(nil),     // 63: firebreak.region.v1.WatchQueryRequest
+	(*WatchQueryResponse)(nil),    // 64: firebreak.region.v1.WatchQueryResponse
+	(*QueryWatch)(nil),            // 65: firebreak.region.v1.QueryWatch
+	(*QueryRow)(nil),              // 66: firebreak.region.v1.QueryRow
+	(*QueryResync)(nil),           // 67: firebreak.region.v1.QueryResync
+	(*QueryChange)(nil),           // 68: firebreak.region.v1.QueryChange
+	(*Statement)(nil),             // 69: firebreak.region.v1.Statement
+	(*ExecRequest)(nil),           // 70: firebreak.region.v1.ExecRequest
+	(*ExecResponse)(nil),          // 71: firebreak.region.v1.ExecResponse
+	(*StatementResult)(nil),       // 72: firebreak.region.v1.StatementResult
+	(*v1.Point)(nil),              // 73: firebreak.cluster.v1.Point
+	(*v1.Value)(nil),              // 74: firebreak.cluster.v1.Value
+	(*v1.Row)(nil),                // 75: firebreak.cluster.v1.Row
+	(*v1.Coverage)(nil),           // 76: firebreak.cluster.v1.Coverage
+	(*v1.Generation)(nil),         // 77: firebreak.cluster.v1.Generation
 }
 var file_firebreak_region_v1_region_proto_depIdxs = []int32{
 	0,  // 0: firebreak.region.v1.Machine.state:type_name -> firebreak.region.v1.MachineState
 	2,  // 1: firebreak.region.v1.Machine.why:type_name -> firebreak.region.v1.EndWhy
 	5,  // 2: firebreak.region.v1.Machine.services:type_name -> firebreak.region.v1.Service
 	1,  // 3: firebreak.region.v1.Machine.health:type_name -> firebreak.region.v1.HealthStatus
-	60, // 4: firebreak.region.v1.After.points:type_name -> firebreak.cluster.v1.Point
-	6,  // 5: firebreak.region.v1.PublishRequest.machines:type_name -> firebreak.region.v1.Machine
-	10, // 6: firebreak.region.v1.PublishResponse.written:type_name -> firebreak.region.v1.Written
-	60, // 7: firebreak.region.v1.Written.points:type_name -> firebreak.cluster.v1.Point
-	60, // 8: firebreak.region.v1.Written.standing:type_name -> firebreak.cluster.v1.Point
-	6,  // 9: firebreak.region.v1.PublishStreamRequest.machine:type_name -> firebreak.region.v1.Machine
-	10, // 10: firebreak.region.v1.PublishStreamResponse.written:type_name -> firebreak.region.v1.Written
-	2,  // 11: firebreak.region.v1.WithdrawRequest.why:type_name -> firebreak.region.v1.EndWhy
-	10, // 12: firebreak.region.v1.WithdrawResponse.written:type_name -> firebreak.region.v1.Written
-	16, // 13: firebreak.region.v1.ReconcileRequest.options:type_name -> firebreak.region.v1.ReconcileOptions
-	6,  // 14: firebreak.region.v1.ReconcileRequest.machine:type_name -> firebreak.region.v1.Machine
-	10, // 15: firebreak.region.v1.ReconcileResponse.written:type_name -> firebreak.region.v1.Written
-	19, // 16: firebreak.region.v1.SetHealthRequest.health:type_name -> firebreak.region.v1.Health
-	1,  // 17: firebreak.region.v1.Health.status:type_name -> firebreak.region.v1.HealthStatus
-	10, // 18: firebreak.region.v1.SetHealthResponse.written:type_name -> firebreak.region.v1.Written
-	10, // 19: firebreak.region.v1.SetWorkerResponse.written:type_name -> firebreak.region.v1.Written
-	7,  // 20: firebreak.region.v1.GetMachineRequest.after:type_name -> firebreak.region.v1.After
-	6,  // 21: firebreak.region.v1.GetMachineResponse.claims:type_name -> firebreak.region.v1.Machine
-	7,  // 22: firebreak.region.v1.ListMachinesRequest.after:type_name -> firebreak.region.v1.After
-	6,  // 23: firebreak.region.v1.ListMachinesResponse.machines:type_name -> firebreak.region.v1.Machine
-	61, // 24: firebreak.region.v1.QueryRequest.args:type_name -> firebreak.cluster.v1.Value
-	7,  // 25: firebreak.region.v1.QueryRequest.after:type_name -> firebreak.region.v1.After
-	62, // 26: firebreak.region.v1.QueryResponse.rows:type_name -> firebreak.cluster.v1.Row
-	29, // 27: firebreak.region.v1.QueryResponse.end:type_name -> firebreak.region.v1.QueryEnd
-	63, // 28: firebreak.region.v1.QueryEnd.coverage:type_name -> firebreak.cluster.v1.Coverage
-	60, // 29: firebreak.region.v1.WaitRequest.points:type_name -> firebreak.cluster.v1.Point
-	3,  // 30: firebreak.region.v1.WaitRequest.scope:type_name -> firebreak.region.v1.WaitScope
-	32, // 31: firebreak.region.v1.WaitResponse.lacks:type_name -> firebreak.region.v1.Lack
-	60, // 32: firebreak.region.v1.Lack.point:type_name -> firebreak.cluster.v1.Point
-	34, // 33: firebreak.region.v1.WatchRequest.hello:type_name -> firebreak.region.v1.WatchHello
-	35, // 34: firebreak.region.v1.WatchRequest.add:type_name -> firebreak.region.v1.WatchInterest
-	37, // 35: firebreak.region.v1.WatchRequest.ack:type_name -> firebreak.region.v1.WatchAck
-	36, // 36: firebreak.region.v1.WatchInterest.key:type_name -> firebreak.region.v1.WatchKey
-	61, // 37: firebreak.region.v1.WatchKey.key:type_name -> firebreak.cluster.v1.Value
-	39, // 38: firebreak.region.v1.WatchResponse.snapshot:type_name -> firebreak.region.v1.WatchSnapshot
-	40, // 39: firebreak.region.v1.WatchResponse.synced:type_name -> firebreak.region.v1.WatchSynced
-	6,  // 40: firebreak.region.v1.WatchResponse.machine:type_name -> firebreak.region.v1.Machine
-	42, // 41: firebreak.region.v1.WatchResponse.gone:type_name -> firebreak.region.v1.MachineGone
-	43, // 42: firebreak.region.v1.WatchResponse.row:type_name -> firebreak.region.v1.WatchRow
-	43, // 43: firebreak.region.v1.WatchResponse.deleted:type_name -> firebreak.region.v1.WatchRow
-	44, // 44: firebreak.region.v1.WatchResponse.resync:type_name -> firebreak.region.v1.WatchResync
-	45, // 45: firebreak.region.v1.WatchResponse.status:type_name -> firebreak.region.v1.WatchStatus
-	46, // 46: firebreak.region.v1.WatchResponse.refused:type_name -> firebreak.region.v1.WatchRefused
-	41, // 47: firebreak.region.v1.WatchResponse.bookmark:type_name -> firebreak.region.v1.WatchBookmark
-	62, // 48: firebreak.region.v1.WatchRow.row:type_name -> firebreak.cluster.v1.Row
-	63, // 49: firebreak.region.v1.WatchStatus.coverage:type_name -> firebreak.cluster.v1.Coverage
-	64, // 50: firebreak.region.v1.StatusResponse.generation:type_name -> firebreak.cluster.v1.Generation
-	49, // 51: firebreak.region.v1.StatusResponse.members:type_name -> firebreak.region.v1.Member
-	61, // 52: firebreak.region.v1.WatchQueryRequest.args:type_name -> firebreak.cluster.v1.Value
-	7,  // 53: firebreak.region.v1.WatchQueryRequest.after:type_name -> firebreak.region.v1.After
-	52, // 54: firebreak.region.v1.WatchQueryResponse.opened:type_name -> firebreak.region.v1.QueryWatch
-	53, // 55: firebreak.region.v1.WatchQueryResponse.row:type_name -> firebreak.region.v1.QueryRow
-	55, // 56: firebreak.region.v1.WatchQueryResponse.change:type_name -> firebreak.region.v1.QueryChange
-	54, // 57: firebreak.region.v1.WatchQueryResponse.resync:type_name -> firebreak.region.v1.QueryResync
-	62, // 58: firebreak.region.v1.QueryRow.cells:type_name -> firebreak.cluster.v1.Row
-	4,  // 59: firebreak.region.v1.QueryChange.kind:type_name -> firebreak.region.v1.QueryChangeKind
-	53, // 60: firebreak.region.v1.QueryChange.row:type_name -> firebreak.region.v1.QueryRow
-	61, // 61: firebreak.region.v1.Statement.args:type_name -> firebreak.cluster.v1.Value
-	56, // 62: firebreak.region.v1.ExecRequest.statements:type_name -> firebreak.region.v1.Statement
-	59, // 63: firebreak.region.v1.ExecResponse.results:type_name -> firebreak.region.v1.StatementResult
-	10, // 64: firebreak.region.v1.ExecResponse.written:type_name -> firebreak.region.v1.Written
-	62, // 65: firebreak.region.v1.StatementResult.rows:type_name -> firebreak.cluster.v1.Row
-	8,  // 66: firebreak.region.v1.RegionService.Publish:input_type -> firebreak.region.v1.PublishRequest
-	11, // 67: firebreak.region.v1.RegionService.PublishStream:input_type -> firebreak.region.v1.PublishStreamRequest
-	13, // 68: firebreak.region.v1.RegionService.Withdraw:input_type -> firebreak.region.v1.WithdrawRequest
-	15, // 69: firebreak.region.v1.RegionService.Reconcile:input_type -> firebreak.region.v1.ReconcileRequest
-	18, // 70: firebreak.region.v1.RegionService.SetHealth:input_type -> firebreak.region.v1.SetHealthRequest
-	21, // 71: firebreak.region.v1.RegionService.SetWorker:input_type -> firebreak.region.v1.SetWorkerRequest
-	23, // 72: firebreak.region.v1.RegionService.GetMachine:input_type -> firebreak.region.v1.GetMachineRequest
-	25, // 73: firebreak.region.v1.RegionService.ListMachines:input_type -> firebreak.region.v1.ListMachinesRequest
-	27, // 74: firebreak.region.v1.RegionService.Query:input_type -> firebreak.region.v1.QueryRequest
-	30, // 75: firebreak.region.v1.RegionService.Wait:input_type -> firebreak.region.v1.WaitRequest
-	33, // 76: firebreak.region.v1.RegionService.Watch:input_type -> firebreak.region.v1.WatchRequest
-	50, // 77: firebreak.region.v1.RegionService.WatchQuery:input_type -> firebreak.region.v1.WatchQueryRequest
-	57, // 78: firebreak.region.v1.RegionService.Exec:input_type -> firebreak.region.v1.ExecRequest
-	47, // 79: firebreak.region.v1.RegionService.Status:input_type -> firebreak.region.v1.StatusRequest
-	9,  // 80: firebreak.region.v1.RegionService.Publish:output_type -> firebreak.region.v1.PublishResponse
-	12, // 81: firebreak.region.v1.RegionService.PublishStream:output_type -> firebreak.region.v1.PublishStreamResponse
-	14, // 82: firebreak.region.v1.RegionService.Withdraw:output_type -> firebreak.region.v1.WithdrawResponse
-	17, // 83: firebreak.region.v1.RegionService.Reconcile:output_type -> firebreak.region.v1.ReconcileResponse
-	20, // 84: firebreak.region.v1.RegionService.SetHealth:output_type -> firebreak.region.v1.SetHealthResponse
-	22, // 85: firebreak.region.v1.RegionService.SetWorker:output_type -> firebreak.region.v1.SetWorkerResponse
-	24, // 86: firebreak.region.v1.RegionService.GetMachine:output_type -> firebreak.region.v1.GetMachineResponse
-	26, // 87: firebreak.region.v1.RegionService.ListMachines:output_type -> firebreak.region.v1.ListMachinesResponse
-	28, // 88: firebreak.region.v1.RegionService.Query:output_type -> firebreak.region.v1.QueryResponse
-	31, // 89: firebreak.region.v1.RegionService.Wait:output_type -> firebreak.region.v1.WaitResponse
-	38, // 90: firebreak.region.v1.RegionService.Watch:output_type -> firebreak.region.v1.WatchResponse
-	51, // 91: firebreak.region.v1.RegionService.WatchQuery:output_type -> firebreak.region.v1.WatchQueryResponse
-	58, // 92: firebreak.region.v1.RegionService.Exec:output_type -> firebreak.region.v1.ExecResponse
-	48, // 93: firebreak.region.v1.RegionService.Status:output_type -> firebreak.region.v1.StatusResponse
-	80, // [80:94] is the sub-list for method output_type
-	66, // [66:80] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	7,  // 4: firebreak.region.v1.PlanSchemaRequest.files:type_name -> firebreak.region.v1.SchemaFile
+	10, // 5: firebreak.region.v1.PlanSchemaResponse.plan:type_name -> firebreak.region.v1.SchemaPlan
+	11, // 6: firebreak.region.v1.SchemaPlan.steps:type_name -> firebreak.region.v1.SchemaStep
+	7,  // 7: firebreak.region.v1.ApplySchemaRequest.files:type_name -> firebreak.region.v1.SchemaFile
+	10, // 8: firebreak.region.v1.ApplySchemaResponse.plan:type_name -> firebreak.region.v1.SchemaPlan
+	11, // 9: firebreak.region.v1.SchemaStatusResponse.pending:type_name -> firebreak.region.v1.SchemaStep
+	16, // 10: firebreak.region.v1.SchemaStatusResponse.idle:type_name -> firebreak.region.v1.SchemaIdle
+	19, // 11: firebreak.region.v1.SchemaHistoryResponse.changes:type_name -> firebreak.region.v1.SchemaChange
+	73, // 12: firebreak.region.v1.After.points:type_name -> firebreak.cluster.v1.Point
+	6,  // 13: firebreak.region.v1.PublishRequest.machines:type_name -> firebreak.region.v1.Machine
+	23, // 14: firebreak.region.v1.PublishResponse.written:type_name -> firebreak.region.v1.Written
+	73, // 15: firebreak.region.v1.Written.points:type_name -> firebreak.cluster.v1.Point
+	73, // 16: firebreak.region.v1.Written.standing:type_name -> firebreak.cluster.v1.Point
+	6,  // 17: firebreak.region.v1.PublishStreamRequest.machine:type_name -> firebreak.region.v1.Machine
+	23, // 18: firebreak.region.v1.PublishStreamResponse.written:type_name -> firebreak.region.v1.Written
+	2,  // 19: firebreak.region.v1.WithdrawRequest.why:type_name -> firebreak.region.v1.EndWhy
+	23, // 20: firebreak.region.v1.WithdrawResponse.written:type_name -> firebreak.region.v1.Written
+	29, // 21: firebreak.region.v1.ReconcileRequest.options:type_name -> firebreak.region.v1.ReconcileOptions
+	6,  // 22: firebreak.region.v1.ReconcileRequest.machine:type_name -> firebreak.region.v1.Machine
+	23, // 23: firebreak.region.v1.ReconcileResponse.written:type_name -> firebreak.region.v1.Written
+	32, // 24: firebreak.region.v1.SetHealthRequest.health:type_name -> firebreak.region.v1.Health
+	1,  // 25: firebreak.region.v1.Health.status:type_name -> firebreak.region.v1.HealthStatus
+	23, // 26: firebreak.region.v1.SetHealthResponse.written:type_name -> firebreak.region.v1.Written
+	23, // 27: firebreak.region.v1.SetWorkerResponse.written:type_name -> firebreak.region.v1.Written
+	20, // 28: firebreak.region.v1.GetMachineRequest.after:type_name -> firebreak.region.v1.After
+	6,  // 29: firebreak.region.v1.GetMachineResponse.claims:type_name -> firebreak.region.v1.Machine
+	20, // 30: firebreak.region.v1.ListMachinesRequest.after:type_name -> firebreak.region.v1.After
+	6,  // 31: firebreak.region.v1.ListMachinesResponse.machines:type_name -> firebreak.region.v1.Machine
+	74, // 32: firebreak.region.v1.QueryRequest.args:type_name -> firebreak.cluster.v1.Value
+	20, // 33: firebreak.region.v1.QueryRequest.after:type_name -> firebreak.region.v1.After
+	75, // 34: firebreak.region.v1.QueryResponse.rows:type_name -> firebreak.cluster.v1.Row
+	42, // 35: firebreak.region.v1.QueryResponse.end:type_name -> firebreak.region.v1.QueryEnd
+	76, // 36: firebreak.region.v1.QueryEnd.coverage:type_name -> firebreak.cluster.v1.Coverage
+	73, // 37: firebreak.region.v1.WaitRequest.points:type_name -> firebreak.cluster.v1.Point
+	3,  // 38: firebreak.region.v1.WaitRequest.scope:type_name -> firebreak.region.v1.WaitScope
+	45, // 39: firebreak.region.v1.WaitResponse.lacks:type_name -> firebreak.region.v1.Lack
+	73, // 40: firebreak.region.v1.Lack.point:type_name -> firebreak.cluster.v1.Point
+	47, // 41: firebreak.region.v1.WatchRequest.hello:type_name -> firebreak.region.v1.WatchHello
+	48, // 42: firebreak.region.v1.WatchRequest.add:type_name -> firebreak.region.v1.WatchInterest
+	50, // 43: firebreak.region.v1.WatchRequest.ack:type_name -> firebreak.region.v1.WatchAck
+	49, // 44: firebreak.region.v1.WatchInterest.key:type_name -> firebreak.region.v1.WatchKey
+	74, // 45: firebreak.region.v1.WatchKey.key:type_name -> firebreak.cluster.v1.Value
+	52, // 46: firebreak.region.v1.WatchResponse.snapshot:type_name -> firebreak.region.v1.WatchSnapshot
+	53, // 47: firebreak.region.v1.WatchResponse.synced:type_name -> firebreak.region.v1.WatchSynced
+	6,  // 48: firebreak.region.v1.WatchResponse.machine:type_name -> firebreak.region.v1.Machine
+	55, // 49: firebreak.region.v1.WatchResponse.gone:type_name -> firebreak.region.v1.MachineGone
+	56, // 50: firebreak.region.v1.WatchResponse.row:type_name -> firebreak.region.v1.WatchRow
+	56, // 51: firebreak.region.v1.WatchResponse.deleted:type_name -> firebreak.region.v1.WatchRow
+	57, // 52: firebreak.region.v1.WatchResponse.resync:type_name -> firebreak.region.v1.WatchResync
+	58, // 53: firebreak.region.v1.WatchResponse.status:type_name -> firebreak.region.v1.WatchStatus
+	59, // 54: firebreak.region.v1.WatchResponse.refused:type_name -> firebreak.region.v1.WatchRefused
+	54, // 55: firebreak.region.v1.WatchResponse.bookmark:type_name -> firebreak.region.v1.WatchBookmark
+	75, // 56: firebreak.region.v1.WatchRow.row:type_name -> firebreak.cluster.v1.Row
+	76, // 57: firebreak.region.v1.WatchStatus.coverage:type_name -> firebreak.cluster.v1.Coverage
+	77, // 58: firebreak.region.v1.StatusResponse.generation:type_name -> firebreak.cluster.v1.Generation
+	62, // 59: firebreak.region.v1.StatusResponse.members:type_name -> firebreak.region.v1.Member
+	74, // 60: firebreak.region.v1.WatchQueryRequest.args:type_name -> firebreak.cluster.v1.Value
+	20, // 61: firebreak.region.v1.WatchQueryRequest.after:type_name -> firebreak.region.v1.After
+	65, // 62: firebreak.region.v1.WatchQueryResponse.opened:type_name -> firebreak.region.v1.QueryWatch
+	66, // 63: firebreak.region.v1.WatchQueryResponse.row:type_name -> firebreak.region.v1.QueryRow
+	68, // 64: firebreak.region.v1.WatchQueryResponse.change:type_name -> firebreak.region.v1.QueryChange
+	67, // 65: firebreak.region.v1.WatchQueryResponse.resync:type_name -> firebreak.region.v1.QueryResync
+	75, // 66: firebreak.region.v1.QueryRow.cells:type_name -> firebreak.cluster.v1.Row
+	4,  // 67: firebreak.region.v1.QueryChange.kind:type_name -> firebreak.region.v1.QueryChangeKind
+	66, // 68: firebreak.region.v1.QueryChange.row:type_name -> firebreak.region.v1.QueryRow
+	74, // 69: firebreak.region.v1.Statement.args:type_name -> firebreak.cluster.v1.Value
+	69, // 70: firebreak.region.v1.ExecRequest.statements:type_name -> firebreak.region.v1.Statement
+	72, // 71: firebreak.region.v1.ExecResponse.results:type_name -> firebreak.region.v1.StatementResult
+	23, // 72: firebreak.region.v1.ExecResponse.written:type_name -> firebreak.region.v1.Written
+	75, // 73: firebreak.region.v1.StatementResult.rows:type_name -> firebreak.cluster.v1.Row
+	21, // 74: firebreak.region.v1.RegionService.Publish:input_type -> firebreak.region.v1.PublishRequest
+	24, // 75: firebreak.region.v1.RegionService.PublishStream:input_type -> firebreak.region.v1.PublishStreamRequest
+	26, // 76: firebreak.region.v1.RegionService.Withdraw:input_type -> firebreak.region.v1.WithdrawRequest
+	28, // 77: firebreak.region.v1.RegionService.Reconcile:input_type -> firebreak.region.v1.ReconcileRequest
+	31, // 78: firebreak.region.v1.RegionService.SetHealth:input_type -> firebreak.region.v1.SetHealthRequest
+	34, // 79: firebreak.region.v1.RegionService.SetWorker:input_type -> firebreak.region.v1.SetWorkerRequest
+	36, // 80: firebreak.region.v1.RegionService.GetMachine:input_type -> firebreak.region.v1.GetMachineRequest
+	38, // 81: firebreak.region.v1.RegionService.ListMachines:input_type -> firebreak.region.v1.ListMachinesRequest
+	40, // 82: firebreak.region.v1.RegionService.Query:input_type -> firebreak.region.v1.QueryRequest
+	43, // 83: firebreak.region.v1.RegionService.Wait:input_type -> firebreak.region.v1.WaitRequest
+	46, // 84: firebreak.region.v1.RegionService.Watch:input_type -> firebreak.region.v1.WatchRequest
+	63, // 85: firebreak.region.v1.RegionService.WatchQuery:input_type -> firebreak.region.v1.WatchQueryRequest
+	70, // 86: firebreak.region.v1.RegionService.Exec:input_type -> firebreak.region.v1.ExecRequest
+	60, // 87: firebreak.region.v1.RegionService.Status:input_type -> firebreak.region.v1.StatusRequest
+	8,  // 88: firebreak.region.v1.RegionService.PlanSchema:input_type -> firebreak.region.v1.PlanSchemaRequest
+	12, // 89: firebreak.region.v1.RegionService.ApplySchema:input_type -> firebreak.region.v1.ApplySchemaRequest
+	14, // 90: firebreak.region.v1.RegionService.SchemaStatus:input_type -> firebreak.region.v1.SchemaStatusRequest
+	17, // 91: firebreak.region.v1.RegionService.SchemaHistory:input_type -> firebreak.region.v1.SchemaHistoryRequest
+	22, // 92: firebreak.region.v1.RegionService.Publish:output_type -> firebreak.region.v1.PublishResponse
+	25, // 93: firebreak.region.v1.RegionService.PublishStream:output_type -> firebreak.region.v1.PublishStreamResponse
+	27, // 94: firebreak.region.v1.RegionService.Withdraw:output_type -> firebreak.region.v1.WithdrawResponse
+	30, // 95: firebreak.region.v1.RegionService.Reconcile:output_type -> firebreak.region.v1.ReconcileResponse
+	33, // 96: firebreak.region.v1.RegionService.SetHealth:output_type -> firebreak.region.v1.SetHealthResponse
+	35, // 97: firebreak.region.v1.RegionService.SetWorker:output_type -> firebreak.region.v1.SetWorkerResponse
+	37, // 98: firebreak.region.v1.RegionService.GetMachine:output_type -> firebreak.region.v1.GetMachineResponse
+	39, // 99: firebreak.region.v1.RegionService.ListMachines:output_type -> firebreak.region.v1.ListMachinesResponse
+	41, // 100: firebreak.region.v1.RegionService.Query:output_type -> firebreak.region.v1.QueryResponse
+	44, // 101: firebreak.region.v1.RegionService.Wait:output_type -> firebreak.region.v1.WaitResponse
+	51, // 102: firebreak.region.v1.RegionService.Watch:output_type -> firebreak.region.v1.WatchResponse
+	64, // 103: firebreak.region.v1.RegionService.WatchQuery:output_type -> firebreak.region.v1.WatchQueryResponse
+	71, // 104: firebreak.region.v1.RegionService.Exec:output_type -> firebreak.region.v1.ExecResponse
+	61, // 105: firebreak.region.v1.RegionService.Status:output_type -> firebreak.region.v1.StatusResponse
+	9,  // 106: firebreak.region.v1.RegionService.PlanSchema:output_type -> firebreak.region.v1.PlanSchemaResponse
+	13, // 107: firebreak.region.v1.RegionService.ApplySchema:output_type -> firebreak.region.v1.ApplySchemaResponse
+	15, // 108: firebreak.region.v1.RegionService.SchemaStatus:output_type -> firebreak.region.v1.SchemaStatusResponse
+	18, // 109: firebreak.region.v1.RegionService.SchemaHistory:output_type -> firebreak.region.v1.SchemaHistoryResponse
+	92, // [92:110] is the sub-list for method output_type
+	74, // [74:92] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_firebreak_region_v1_region_proto_init() }
@@ -4436,22 +5339,22 @@ func file_firebreak_region_v1_region_proto_init() {
 	if File_firebreak_region_v1_region_proto != nil {
 		return
 	}
-	file_firebreak_region_v1_region_proto_msgTypes[10].OneofWrappers = []any{
+	file_firebreak_region_v1_region_proto_msgTypes[23].OneofWrappers = []any{
 		(*ReconcileRequest_Options)(nil),
 		(*ReconcileRequest_Machine)(nil),
 	}
-	file_firebreak_region_v1_region_proto_msgTypes[28].OneofWrappers = []any{
+	file_firebreak_region_v1_region_proto_msgTypes[41].OneofWrappers = []any{
 		(*WatchRequest_Hello)(nil),
 		(*WatchRequest_Add)(nil),
 		(*WatchRequest_Remove)(nil),
 		(*WatchRequest_Ack)(nil),
 	}
-	file_firebreak_region_v1_region_proto_msgTypes[30].OneofWrappers = []any{
+	file_firebreak_region_v1_region_proto_msgTypes[43].OneofWrappers = []any{
 		(*WatchInterest_App)(nil),
 		(*WatchInterest_Table)(nil),
 		(*WatchInterest_Key)(nil),
 	}
-	file_firebreak_region_v1_region_proto_msgTypes[33].OneofWrappers = []any{
+	file_firebreak_region_v1_region_proto_msgTypes[46].OneofWrappers = []any{
 		(*WatchResponse_Snapshot)(nil),
 		(*WatchResponse_Synced)(nil),
 		(*WatchResponse_Machine)(nil),
@@ -4463,7 +5366,7 @@ func file_firebreak_region_v1_region_proto_init() {
 		(*WatchResponse_Refused)(nil),
 		(*WatchResponse_Bookmark)(nil),
 	}
-	file_firebreak_region_v1_region_proto_msgTypes[46].OneofWrappers = []any{
+	file_firebreak_region_v1_region_proto_msgTypes[59].OneofWrappers = []any{
 		(*WatchQueryResponse_Opened)(nil),
 		(*WatchQueryResponse_Row)(nil),
 		(*WatchQueryResponse_Synced)(nil),
@@ -4476,7 +5379,7 @@ func file_firebreak_region_v1_region_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_firebreak_region_v1_region_proto_rawDesc), len(file_firebreak_region_v1_region_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   55,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,6 +36,10 @@ const (
 	RegionService_WatchQuery_FullMethodName    = "/firebreak.region.v1.RegionService/WatchQuery"
 	RegionService_Exec_FullMethodName          = "/firebreak.region.v1.RegionService/Exec"
 	RegionService_Status_FullMethodName        = "/firebreak.region.v1.RegionService/Status"
+	RegionService_PlanSchema_FullMethodName    = "/firebreak.region.v1.RegionService/PlanSchema"
+	RegionService_ApplySchema_FullMethodName   = "/firebreak.region.v1.RegionService/ApplySchema"
+	RegionService_SchemaStatus_FullMethodName  = "/firebreak.region.v1.RegionService/SchemaStatus"
+	RegionService_SchemaHistory_FullMethodName = "/firebreak.region.v1.RegionService/SchemaHistory"
 )
 
 // RegionServiceClient is the client API for RegionService service.
@@ -76,6 +80,17 @@ type RegionServiceClient interface {
 	Exec(ctx context.Context, in *ExecRequest, opts ...grpc.CallOption) (*ExecResponse, error)
 	// Status describes this node.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// PlanSchema says what a load of schema files would change, and changes
+	// nothing. INVALID_ARGUMENT: refused, with every reason.
+	PlanSchema(ctx context.Context, in *PlanSchemaRequest, opts ...grpc.CallOption) (*PlanSchemaResponse, error)
+	// ApplySchema loads schema files: the difference to what this node last
+	// loaded. It returns once that is in effect here; the other nodes follow.
+	// FAILED_PRECONDITION: the schema has moved since the plan.
+	ApplySchema(ctx context.Context, in *ApplySchemaRequest, opts ...grpc.CallOption) (*ApplySchemaResponse, error)
+	// SchemaStatus says how far this node is with the schema of its region.
+	SchemaStatus(ctx context.Context, in *SchemaStatusRequest, opts ...grpc.CallOption) (*SchemaStatusResponse, error)
+	// SchemaHistory returns the last change of each definition, latest first.
+	SchemaHistory(ctx context.Context, in *SchemaHistoryRequest, opts ...grpc.CallOption) (*SchemaHistoryResponse, error)
 }
 
 type regionServiceClient struct {
@@ -262,6 +277,46 @@ func (c *regionServiceClient) Status(ctx context.Context, in *StatusRequest, opt
 	return out, nil
 }
 
+func (c *regionServiceClient) PlanSchema(ctx context.Context, in *PlanSchemaRequest, opts ...grpc.CallOption) (*PlanSchemaResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlanSchemaResponse)
+	err := c.cc.Invoke(ctx, RegionService_PlanSchema_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *regionServiceClient) ApplySchema(ctx context.Context, in *ApplySchemaRequest, opts ...grpc.CallOption) (*ApplySchemaResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ApplySchemaResponse)
+	err := c.cc.Invoke(ctx, RegionService_ApplySchema_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *regionServiceClient) SchemaStatus(ctx context.Context, in *SchemaStatusRequest, opts ...grpc.CallOption) (*SchemaStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SchemaStatusResponse)
+	err := c.cc.Invoke(ctx, RegionService_SchemaStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *regionServiceClient) SchemaHistory(ctx context.Context, in *SchemaHistoryRequest, opts ...grpc.CallOption) (*SchemaHistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SchemaHistoryResponse)
+	err := c.cc.Invoke(ctx, RegionService_SchemaHistory_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RegionServiceServer is the server API for RegionService service.
 // All implementations must embed UnimplementedRegionServiceServer
 // for forward compatibility.
@@ -300,6 +355,17 @@ type RegionServiceServer interface {
 	Exec(context.Context, *ExecRequest) (*ExecResponse, error)
 	// Status describes this node.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// PlanSchema says what a load of schema files would change, and changes
+	// nothing. INVALID_ARGUMENT: refused, with every reason.
+	PlanSchema(context.Context, *PlanSchemaRequest) (*PlanSchemaResponse, error)
+	// ApplySchema loads schema files: the difference to what this node last
+	// loaded. It returns once that is in effect here; the other nodes follow.
+	// FAILED_PRECONDITION: the schema has moved since the plan.
+	ApplySchema(context.Context, *ApplySchemaRequest) (*ApplySchemaResponse, error)
+	// SchemaStatus says how far this node is with the schema of its region.
+	SchemaStatus(context.Context, *SchemaStatusRequest) (*SchemaStatusResponse, error)
+	// SchemaHistory returns the last change of each definition, latest first.
+	SchemaHistory(context.Context, *SchemaHistoryRequest) (*SchemaHistoryResponse, error)
 	mustEmbedUnimplementedRegionServiceServer()
 }
 
@@ -351,6 +417,18 @@ func (UnimplementedRegionServiceServer) Exec(context.Context, *ExecRequest) (*Ex
 }
 func (UnimplementedRegionServiceServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedRegionServiceServer) PlanSchema(context.Context, *PlanSchemaRequest) (*PlanSchemaResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlanSchema not implemented")
+}
+func (UnimplementedRegionServiceServer) ApplySchema(context.Context, *ApplySchemaRequest) (*ApplySchemaResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ApplySchema not implemented")
+}
+func (UnimplementedRegionServiceServer) SchemaStatus(context.Context, *SchemaStatusRequest) (*SchemaStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SchemaStatus not implemented")
+}
+func (UnimplementedRegionServiceServer) SchemaHistory(context.Context, *SchemaHistoryRequest) (*SchemaHistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SchemaHistory not implemented")
 }
 func (UnimplementedRegionServiceServer) mustEmbedUnimplementedRegionServiceServer() {}
 func (UnimplementedRegionServiceServer) testEmbeddedByValue()                       {}
@@ -571,6 +649,78 @@ func _RegionService_Status_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RegionService_PlanSchema_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlanSchemaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegionServiceServer).PlanSchema(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RegionService_PlanSchema_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegionServiceServer).PlanSchema(ctx, req.(*PlanSchemaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RegionService_ApplySchema_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ApplySchemaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegionServiceServer).ApplySchema(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RegionService_ApplySchema_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegionServiceServer).ApplySchema(ctx, req.(*ApplySchemaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RegionService_SchemaStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SchemaStatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegionServiceServer).SchemaStatus(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RegionService_SchemaStatus_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegionServiceServer).SchemaStatus(ctx, req.(*SchemaStatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RegionService_SchemaHistory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SchemaHistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegionServiceServer).SchemaHistory(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RegionService_SchemaHistory_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegionServiceServer).SchemaHistory(ctx, req.(*SchemaHistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RegionService_ServiceDesc is the grpc.ServiceDesc for RegionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -609,6 +759,22 @@ var RegionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _RegionService_Status_Handler,
+		},
+		{
+			MethodName: "PlanSchema",
+			Handler:    _RegionService_PlanSchema_Handler,
+		},
+		{
+			MethodName: "ApplySchema",
+			Handler:    _RegionService_ApplySchema_Handler,
+		},
+		{
+			MethodName: "SchemaStatus",
+			Handler:    _RegionService_SchemaStatus_Handler,
+		},
+		{
+			MethodName: "SchemaHistory",
+			Handler:    _RegionService_SchemaHistory_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
