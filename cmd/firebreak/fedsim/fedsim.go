@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
+	replication "github.com/firebreak-dev/firebreak/internal/replica"
 	"github.com/firebreak-dev/firebreak/internal/sim"
+	"github.com/firebreak-dev/firebreak/region/table"
 )
 
 // Options of a run. Equal options give equal runs.
@@ -71,21 +73,22 @@ const (
 
 // federation is the world of one run.
 type federation struct {
-	opts   Options
-	world  *sim.World
-	net    *sim.Network
-	sent   uint64 // frames offered to net
-	realms map[string]*realm
-	order  []*realm // by name
-	procs  map[string]*process
-	all    []*process // in the order they were added
-	props  sim.Properties[*federation, happened]
-	images map[string]image
-	hits   sim.Hits
-	faults map[string]uint64 // actions performed, by kind
-	broken error             // the first violation
-	script sim.Script
-	healed bool // faults are over
+	opts    Options
+	world   *sim.World
+	net     *sim.Network
+	sent    uint64 // frames offered to net
+	realms  map[string]*realm
+	order   []*realm // by name
+	procs   map[string]*process
+	all     []*process // in the order they were added
+	props   sim.Properties[*federation, happened]
+	images  map[string]image
+	packing *replication.Packing
+	hits    sim.Hits
+	faults  map[string]uint64 // actions performed, by kind
+	broken  error             // the first violation
+	script  sim.Script
+	healed  bool // faults are over
 }
 
 func newFederation(o Options) *federation {
@@ -93,6 +96,10 @@ func newFederation(o Options) *federation {
 	f := &federation{
 		opts: o, world: w, net: sim.NewNetwork(w, linkQueues), realms: map[string]*realm{}, procs: map[string]*process{},
 		images: map[string]image{}, hits: sim.Hits{}, faults: map[string]uint64{},
+	}
+	var err error
+	if f.packing, err = replication.NewPacking(table.Dictionaries()...); err != nil {
+		panic(err) // only for a mistake in the dictionaries
 	}
 	f.props = sim.Properties[*federation, happened]{All: Properties(), Checks: map[string]uint64{}}
 	var regions []string

@@ -24,12 +24,19 @@ const (
 	HitEvicted   = "an eviction dropped rows"
 	HitTimeout   = "a peer did not answer"
 	HitDropped   = "a push found the store's queue full"
+	HitListing   = "a listing was used"
+	HitClosed    = "a closing took effect"
+	HitWaited    = "a closing waited for a dead member"
+	HitForgotten = "a writer was forgotten"
+	HitCollected = "a tombstone was collected"
+	HitAbsent    = "collection ran with an absent member"
 )
 
 // MustHit lists them.
 func MustHit() []string {
 	return []string{
 		HitFilled, HitOwnTail, HitRenewed, HitOffLine, HitOwed, HitPushed, HitDuplicate, HitPutBack, HitForeign, HitWiped, HitHeld,
-		HitReleased, HitSchema, HitOwner, HitPoison, HitRejoin, HitDisk, HitAhead, HitBackward, HitEvicted, HitTimeout,
+		HitReleased, HitSchema, HitOwner, HitPoison, HitRejoin, HitDisk, HitAhead, HitBackward, HitEvicted, HitTimeout, HitListing, HitClosed, HitWaited, HitForgotten,
+		HitCollected, HitAbsent,
 	}
 }

@@ -16,6 +16,7 @@ type happened struct {
 	replica  *replica
 	start    record.Writer
 	states   []core.State // what the disk of a start has; nil if it is a writer taken while running
+	boots    []core.Boots // what the disk of a start knows of nodes
 	entry    *store.Entry
 	batch    []record.Delivery
 	outcomes []store.Outcome
@@ -25,22 +26,31 @@ type happened struct {
 
 // seen is what a reader of a replica sees.
 type seen struct {
-	shown   map[place]record.Point
-	evicted map[record.Node]uint64 // by the rows of the table that evicts
-	held    map[place]store.Withheld
+	shown map[place]record.Point
+	nodes map[record.Node]store.NodeState
+	held  map[place]store.Withheld
 }
 
 // has reports whether r has received a point.
-func (r *replica) has(p record.Point) bool { return r.core.Received(p.Writer).Has(p.Version) }
+func (r *replica) has(p record.Point) bool {
+	return p.Writer.Boot <= r.seen.nodes[p.Writer.Node].Complete || r.core.Received(p.Writer).Has(p.Version)
+}
 
 // readAll learns what a reader sees at the start.
 func (r *replica) readAll(snap store.Snapshot) {
 	before := r.seen.held
-	r.seen = seen{map[place]record.Point{}, map[record.Node]uint64{}, map[place]store.Withheld{}}
+	r.seen = seen{map[place]record.Point{}, map[record.Node]store.NodeState{}, map[place]store.Withheld{}}
+	nodes, err := snap.Nodes()
+	if err != nil {
+		panic(err)
+	}
+	for _, n := range nodes {
+		r.seen.nodes[n.Node] = n
+	}
 	for _, t := range r.realm.tablesOf(r.few) {
 		err := snap.Scan(t.Name, nil, func(row store.Row, at record.Point, _ int64) error {
 			k, err := record.EncodeKey(row[:len(t.Key)]...)
-			r.show(t.Name, place{t.ID, k}, row, at)
+			r.show(place{t.ID, k}, row, at)
 			return err
 		})
 		if err != nil {
@@ -56,7 +66,7 @@ func (r *replica) readAll(snap store.Snapshot) {
 }
 
 // show notes that a row is shown now, or no longer if it is nil.
-func (r *replica) show(table string, at place, row store.Row, p record.Point) {
+func (r *replica) show(at place, row store.Row, p record.Point) {
 	if row == nil {
 		delete(r.seen.shown, at)
 		return
@@ -65,10 +75,6 @@ func (r *replica) show(table string, at place, row store.Row, p record.Point) {
 		r.fed().hit(HitReleased)
 	}
 	r.seen.shown[at] = p
-	if table == gone {
-		n := record.Node(row[0].Data)
-		r.seen.evicted[n] = max(r.seen.evicted[n], uint64(row[1].Int))
-	}
 }
 
 // took learns from an entry of the feed, and asks the properties about it.
@@ -85,11 +91,15 @@ func (r *replica) took(e store.Entry) {
 		h.touched = append(h.touched, at)
 	}
 	r.fed().happen(h)
+	r.learn(e.Nodes)
+	if len(e.Forgotten) > 0 {
+		r.fed().hit(HitForgotten)
+	}
 	for _, c := range e.Changes {
 		if owner, err := c.Key.Owner(); err == nil && c.Table == owned && c.New == nil && c.Point.Writer.Node != owner {
 			r.fed().hit(HitEvicted)
 		}
-		r.show(c.Table, place{r.realm.named(c.Table), c.Key}, c.New, c.Point)
+		r.show(place{r.realm.named(c.Table), c.Key}, c.New, c.Point)
 	}
 	r.cursor = e.Position
 	w := e.Point.Writer
@@ -172,8 +182,9 @@ type row struct {
 func (r *replica) judge(at place) row {
 	var v row
 	v.top, v.higher = r.realm.top(at, func(w written) bool {
-		over := w.rec.Kind == record.Owned && w.at.Writer.Boot <= r.seen.evicted[w.at.Writer.Node]
-		return !over && r.has(w.at)
+		over := w.rec.Kind == record.Owned && w.at.Writer.Boot <= r.seen.nodes[w.at.Writer.Node].Over()
+		// Not has: what counts as received since its start is closed may be lost.
+		return !over && r.core.Received(w.at.Writer).Has(w.at.Version)
 	})
 	v.at, v.shown = r.seen.shown[at]
 	if v.shown {

@@ -37,7 +37,7 @@ func versionsAreDense(_ *federation, h happened) error {
 	if h.entry == nil || h.entry.Local == nil {
 		return nil
 	}
-	return h.replica.realm.wrote(*h.entry.Local, h.replica.began)
+	return h.replica.realm.wrote(*h.entry.Local, len(h.entry.Changes) == 0, h.replica.began)
 }
 
 func writersAreNew(_ *federation, h happened) error {
@@ -145,7 +145,7 @@ func disksKeepAcknowledged(_ *federation, h happened) error {
 		sets[s.Writer] = s.Received
 	}
 	for _, p := range h.replica.mine {
-		if !sets[p.Writer].Has(p.Version) {
+		if !sets[p.Writer].Has(p.Version) && p.Writer.Boot > completeOf(h.boots, p.Writer.Node) {
 			return fmt.Errorf("%s starts without %v, which it had acknowledged on this disk", h.replica.id(), p)
 		}
 	}

@@ -123,7 +123,7 @@ func (m *realm) tablesOf(few bool) []schema.Table {
 func (m *realm) picky(n record.Node) bool { return strings.HasSuffix(string(n), "1") }
 
 // wrote notes a changeset before its write is acknowledged.
-func (m *realm) wrote(c record.Changeset, began []record.Writer) error {
+func (m *realm) wrote(c record.Changeset, again bool, began []record.Writer) error {
 	p := c.Point()
 	content := string(record.AppendDelivery(nil, record.Pushed(c)))
 	if old, ok := m.contents[p]; ok && old != content {
@@ -136,27 +136,35 @@ func (m *realm) wrote(c record.Changeset, began []record.Writer) error {
 	m.contents[p], m.commits[p] = content, c
 	m.order = append(m.order, p)
 	for _, r := range c.Records {
-		if r.ForeignOwner(c.Writer) {
-			continue // it competes for nothing
+		if _, ok := m.byID[r.Table]; !ok || r.ForeignOwner(c.Writer) {
+			continue // a table of the engine, or what competes for nothing
 		}
 		at := place{r.Table, r.Key}
 		m.rows[at] = append(m.rows[at], written{r, p, r.Rank(p)})
 		if r.Kind == record.Owned {
-			m.acked(at, r, p, began)
+			m.acked(at, r, p, again, began)
 		}
 	}
 	return nil
 }
 
 // acked notes an owned write. A renewed writer repeats the last one of each
-// row of its start, which is no other write.
-func (m *realm) acked(at place, r record.Record, p record.Point, began []record.Writer) {
+// row of its start, and a closing one what stands, again: that is no other
+// write.
+func (m *realm) acked(at place, r record.Record, p record.Point, again bool, began []record.Writer) {
 	for i := len(m.acks) - 1; i >= 0; i-- {
 		o := &m.acks[i]
 		if o.place != at {
 			continue
 		}
 		last := o.points[len(o.points)-1].Writer
+		if again {
+			if o.cells == string(r.Cells) && o.deleted == r.Deleted {
+				o.points = append(o.points, p)
+				return
+			}
+			continue
+		}
 		if last != p.Writer && o.cells == string(r.Cells) && o.deleted == r.Deleted && slices.Contains(began, last) {
 			o.points = append(o.points, p)
 			return

@@ -97,15 +97,28 @@ func (r *replica) open() {
 	r.store, r.server, r.wakeAt = st, sim.NewServer(w), 0
 	r.answers = runner.NewAnswers(st.Snapshot)
 	r.known, r.began = st.Writer(), []record.Writer{st.Writer()}
-	r.fed().happen(happened{replica: r, start: st.Writer(), states: all.States})
-	r.core = core.New(core.Config{Seed: bits.Uint64(), Queue: queueCap, Share: queueCap / 4, Want: queueCap / 4}, st.Writer(), nil, w.Now(), r.proc.wall())
+	r.fed().happen(happened{replica: r, start: st.Writer(), states: all.States, boots: all.Boots})
+	r.core = core.New(core.Config{Seed: bits.Uint64(), Packing: r.fed().packing, Close: true, Queue: queueCap, Share: queueCap / 4, Want: queueCap / 4}, st.Writer(), nil, w.Now(), r.proc.wall())
 	r.core.Step(w.Now(), all)
+	r.core.Step(w.Now(), core.Confirmed{Yes: true})
+	r.core.Step(w.Now(), r.members())
 	if r.feed, err = st.Feed(snap.Position()); err != nil {
 		panic(err)
 	}
 	r.readAll(snap)
 	r.resume(snap.Position())
 	r.pump()
+	w.At(w.Now()+collectEvery, r.proc.life, r.collect)
+}
+
+// completeOf returns the boot up to which all of a node counts as received.
+func completeOf(boots []core.Boots, n record.Node) uint64 {
+	for _, b := range boots {
+		if b.Node == n {
+			return b.Complete
+		}
+	}
+	return 0
 }
 
 // check is a constraint that one node of each cluster has and others lack.
@@ -156,11 +169,13 @@ func (r *replica) pump() {
 		r.server.Do(r.proc.life, serveTime, func() { r.serve(s) })
 	}
 	if out.Take != nil {
-		r.server.Do(r.proc.life, applyBase, func() {
-			err := r.store.TakeListing(context.Background(), runner.ListingPage(*out.Take))
-			r.follow()
-			r.step(core.TookPage{Failed: err != nil})
-		})
+		r.server.Do(r.proc.life, applyBase, func() { r.take(*out.Take) })
+	}
+	if out.Restamp || !out.Close.IsZero() {
+		r.server.Do(r.proc.life, applyBase, func() { r.closeEarlier(out.Close) })
+	}
+	for _, d := range out.Drops {
+		r.fed().fail(&sim.Violation{ID: "S0", Says: "nobody here breaks the protocol", Err: fmt.Errorf("%s drops %s: %w", r.id(), d.Peer, d.Err)})
 	}
 	if out.Renew > 0 {
 		r.server.Do(r.proc.life, applyBase, func() { r.renew(out.Renew) })
@@ -193,6 +208,7 @@ func (r *replica) follow() {
 		for _, e := range entries {
 			if runner.IsOwnTail(r.proc.name, e, func(table string) bool { return table == owned }) {
 				r.fed().hit(HitOwnTail)
+				r.doubt()
 			}
 			r.took(e)
 		}
@@ -241,6 +257,9 @@ func (r *replica) serve(s core.Serve) {
 	frames, err := r.answers.Serve(context.Background(), s, r.proc.wall())
 	if err != nil {
 		r.fed().fail(fmt.Errorf("%s serves %s: %w", r.id(), s.To, err))
+	}
+	for i, f := range frames {
+		frames[i] = r.fed().packing.Answer(f)
 	}
 	r.step(core.Served{To: s.To, ID: s.ID, Frames: frames})
 }

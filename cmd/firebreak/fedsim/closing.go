@@ -1,0 +1,97 @@
+package fedsim
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/firebreak-dev/firebreak/internal/record"
+	core "github.com/firebreak-dev/firebreak/internal/replica"
+	"github.com/firebreak-dev/firebreak/internal/replica/runner"
+	"github.com/firebreak-dev/firebreak/internal/store"
+)
+
+const (
+	collectEvery = 3 * time.Second
+	reconciles   = 500 * time.Millisecond // how long a daemon takes to vouch for its rows
+	restampRows  = 3                      // of one step: few, so that a closing takes several
+)
+
+// ages are short for owned tombstones, whose age is no part of what makes
+// collecting them safe. Shared ones are not collected: a run is far shorter
+// than the 7 days that a shared write may be late.
+var ages = store.Ages{Owned: 2 * time.Second, Shared: store.SharedAge}
+
+// members names the other nodes of the cluster, up or not.
+func (r *replica) members() core.Members {
+	var out []record.Node
+	for _, o := range r.proc.peers() {
+		out = append(out, o.name)
+	}
+	return core.Members{Nodes: out}
+}
+
+// doubt has the daemon of this node look at its rows, which takes it a while.
+func (r *replica) doubt() {
+	w := r.fed().world
+	r.core.Step(w.Now(), core.Confirmed{})
+	w.At(w.Now()+reconciles, r.proc.life, func() { r.step(core.Confirmed{Yes: true}) })
+}
+
+// take hands a page of a listing to the store.
+func (r *replica) take(p core.TakePage) {
+	if r.full {
+		r.step(core.TookPage{Failed: true})
+		return
+	}
+	page := runner.ListingPage(p)
+	err := r.store.TakeListing(context.Background(), page)
+	if err == nil && page.End != nil {
+		r.fed().hit(HitListing)
+	}
+	r.follow()
+	r.look()
+	r.step(core.TookPage{Failed: err != nil})
+}
+
+// closeEarlier does a step of a closing: rows written again, or, if a writer is
+// named, the closing of what is earlier.
+func (r *replica) closeEarlier(w record.Writer) {
+	if w.IsZero() {
+		left, err := r.store.Restamp(context.Background(), restampRows)
+		r.step(core.Restamped{Left: left, Failed: err != nil || r.full})
+		return
+	}
+	_, err := r.store.CloseEarlier(context.Background(), w)
+	r.step(core.ClosedEarlier{Failed: err != nil})
+}
+
+// collect drops tombstones, again and again.
+func (r *replica) collect() {
+	absent := slices.ContainsFunc(r.proc.peers(), func(o *process) bool { return !o.up() })
+	if c, err := r.store.Collect(context.Background(), ages, 100); err == nil && c.Tombstones > 0 {
+		r.fed().hit(HitCollected)
+		if absent {
+			r.fed().hit(HitAbsent)
+		}
+	}
+	for _, n := range r.core.Stats().Closing.Waiting {
+		if p := r.fed().procs[string(n)]; p != nil && !p.up() {
+			r.fed().hit(HitWaited)
+		}
+	}
+	r.pump()
+	w := r.fed().world
+	w.At(w.Now()+collectEvery, r.proc.life, r.collect)
+}
+
+// learn notes which boots of nodes are over, and complete, at r.
+func (r *replica) learn(nodes []store.NodeState) {
+	for _, n := range nodes {
+		old := r.seen.nodes[n.Node]
+		if n.Closed > old.Closed && old.Node != "" || n.Closed > 0 && old.Node == "" {
+			r.fed().hit(HitClosed)
+		}
+		r.seen.nodes[n.Node] = n
+	}
+}
