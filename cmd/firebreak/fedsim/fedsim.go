@@ -28,6 +28,8 @@ type Options struct {
 	Actions int           // of the script; zero means 60
 	Spread  time.Duration // over which they come; zero means 20 s
 
+	Closing bool // nodes close their earlier starts, and collect tombstones
+
 	Script sim.Script // performed instead of the seed's own; nil means that
 }
 
@@ -49,7 +51,11 @@ func (o Options) withDefaults() Options {
 
 // String gives the flags that run it again.
 func (o Options) String() string {
-	return fmt.Sprintf("-seed %d -regions %d -nodes %d -globals %d -actions %d -spread %v", o.Seed, o.Regions, o.Nodes, o.Globals, o.Actions, o.Spread)
+	closing := ""
+	if o.Closing {
+		closing = " -closing"
+	}
+	return fmt.Sprintf("-seed %d -regions %d -nodes %d -globals %d -actions %d -spread %v%s", o.Seed, o.Regions, o.Nodes, o.Globals, o.Actions, o.Spread, closing)
 }
 
 // epoch is the wall time at which every federation begins.

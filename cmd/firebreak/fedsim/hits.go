@@ -32,11 +32,14 @@ const (
 	HitAbsent    = "collection ran with an absent member"
 )
 
-// MustHit lists them.
-func MustHit() []string {
-	return []string{
+// MustHit lists them; some only if nodes close their earlier starts.
+func MustHit(closing bool) []string {
+	all := []string{
 		HitFilled, HitOwnTail, HitRenewed, HitOffLine, HitOwed, HitPushed, HitDuplicate, HitPutBack, HitForeign, HitWiped, HitHeld,
-		HitReleased, HitSchema, HitOwner, HitPoison, HitRejoin, HitDisk, HitAhead, HitBackward, HitEvicted, HitTimeout, HitListing, HitClosed, HitWaited, HitForgotten,
-		HitCollected, HitAbsent,
+		HitReleased, HitSchema, HitOwner, HitPoison, HitRejoin, HitDisk, HitAhead, HitBackward, HitEvicted, HitTimeout,
 	}
+	if closing {
+		all = append(all, HitListing, HitClosed, HitWaited, HitForgotten, HitCollected, HitAbsent)
+	}
+	return all
 }

@@ -188,7 +188,12 @@ func nothingComesBack(_ *federation, h happened) error {
 		return nil
 	}
 	for _, at := range h.touched {
-		if v := r.judge(at); v.shown && v.top.rec.Deleted && record.Wins(v.top.rank, v.rank) && !v.withers && !v.higher {
+		v := r.judge(at)
+		if v.at != v.top.at {
+			r.readAgain() // what changes nothing that shows is not in the feed
+			v = r.judge(at)
+		}
+		if v.shown && v.top.rec.Deleted && record.Wins(v.top.rank, v.rank) && !v.withers && !v.higher {
 			return fmt.Errorf("%s shows %v of %q, deleted by %v", r.id(), v.at, at.key, v.top.at)
 		}
 	}
@@ -205,6 +210,10 @@ func changesetsShowWhole(_ *federation, h happened) error {
 	r := h.replica
 	for _, at := range h.touched {
 		v := r.judge(at)
+		if v.at != v.top.at {
+			r.readAgain()
+			v = r.judge(at)
+		}
 		switch {
 		case v.shown && v.rank == "":
 			return fmt.Errorf("%s shows %v of %q, which nobody wrote", r.id(), v.at, at.key)

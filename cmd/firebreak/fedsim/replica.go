@@ -98,7 +98,7 @@ func (r *replica) open() {
 	r.answers = runner.NewAnswers(st.Snapshot)
 	r.known, r.began = st.Writer(), []record.Writer{st.Writer()}
 	r.fed().happen(happened{replica: r, start: st.Writer(), states: all.States, boots: all.Boots})
-	r.core = core.New(core.Config{Seed: bits.Uint64(), Packing: r.fed().packing, Close: true, Queue: queueCap, Share: queueCap / 4, Want: queueCap / 4}, st.Writer(), nil, w.Now(), r.proc.wall())
+	r.core = core.New(core.Config{Seed: bits.Uint64(), Packing: r.fed().packing, Close: r.fed().opts.Closing, Queue: queueCap, Share: queueCap / 4, Want: queueCap / 4}, st.Writer(), nil, w.Now(), r.proc.wall())
 	r.core.Step(w.Now(), all)
 	r.core.Step(w.Now(), core.Confirmed{Yes: true})
 	r.core.Step(w.Now(), r.members())
@@ -108,7 +108,9 @@ func (r *replica) open() {
 	r.readAll(snap)
 	r.resume(snap.Position())
 	r.pump()
-	w.At(w.Now()+collectEvery, r.proc.life, r.collect)
+	if r.fed().opts.Closing {
+		w.At(w.Now()+collectEvery, r.proc.life, r.collect)
+	}
 }
 
 // completeOf returns the boot up to which all of a node counts as received.

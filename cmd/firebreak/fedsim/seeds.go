@@ -16,6 +16,7 @@ import (
 // Summary of many runs.
 type Summary struct {
 	Seeds   int
+	Times   string // how often each ran, in words
 	Virtual time.Duration
 	Events  uint64
 	Wall    time.Duration
@@ -55,8 +56,8 @@ func (s Summary) String() string {
 	for _, k := range slices.Sorted(maps.Keys(s.Fates)) {
 		faults = append(faults, fmt.Sprintf("frames %s %d", k, s.Fates[k]))
 	}
-	return fmt.Sprintf("%d seeds, each twice, in %.1f s (%.1f seeds/s): %v of virtual time, %d events (%.0f/s); %s",
-		s.Seeds, s.Wall.Seconds(), float64(s.Seeds)/seconds, s.Virtual.Round(time.Second), s.Events, float64(s.Events)/seconds, strings.Join(faults, ", "))
+	return fmt.Sprintf("%d seeds, each %s, in %.1f s (%.1f seeds/s): %v of virtual time, %d events (%.0f/s); %s",
+		s.Seeds, s.Times, s.Wall.Seconds(), float64(s.Seeds)/seconds, s.Virtual.Round(time.Second), s.Events, float64(s.Events)/seconds, strings.Join(faults, ", "))
 }
 
 // Plan of many runs.
@@ -77,7 +78,10 @@ func Execute(p Plan) Summary {
 		p.Workers = runtime.GOMAXPROCS(0)
 	}
 	began := time.Now()
-	sum := Summary{Hits: sim.Hits{}, Faults: map[string]uint64{}, Fates: map[sim.Fate]uint64{}, Checks: map[string]uint64{}}
+	sum := Summary{Times: "twice", Hits: sim.Hits{}, Faults: map[string]uint64{}, Fates: map[sim.Fate]uint64{}, Checks: map[string]uint64{}}
+	if p.Once {
+		sum.Times = "once"
+	}
 	var mu sync.Mutex
 	var next atomic.Int64
 	var wg sync.WaitGroup

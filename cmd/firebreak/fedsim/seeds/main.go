@@ -23,6 +23,7 @@ func main() {
 	flag.IntVar(&p.Actions, "actions", 0, "actions of a script; 0 means the default")
 	flag.DurationVar(&p.Spread, "spread", 0, "virtual time over which they come; 0 means the default")
 	flag.BoolVar(&p.Once, "once", false, "run each seed once, not twice")
+	flag.BoolVar(&p.Closing, "closing", false, "nodes close their earlier starts, and collect tombstones")
 	flag.BoolVar(&p.Whole, "whole", false, "do not make the script of a failure smaller")
 	bound := flag.Duration("for", 0, "begin no seed after so long; 0 means no bound")
 	must := flag.Bool("must-hit", false, "fail if a state on the list was never reached")
@@ -44,7 +45,7 @@ func run(p fedsim.Plan, must, verbose bool) int {
 		fmt.Printf("FAILED: %v\n", sum.Failed)
 		code = 1
 	}
-	if missing := sum.Hits.Missing(fedsim.MustHit()); must && len(missing) > 0 {
+	if missing := sum.Hits.Missing(fedsim.MustHit(p.Closing)); must && len(missing) > 0 {
 		fmt.Printf("FAILED: the run is no evidence, for it never reached: %q\n", missing)
 		code = 1
 	}
