@@ -50,6 +50,7 @@ const (
 	differFor      = 300 * time.Millisecond // leaves that stayed different so long are looked into
 	gapAge         = 200 * time.Millisecond // what was missing so long is asked for
 	requestTimeout = 2 * time.Second        // without anything new
+	maxTries       = 2                      // more of asking for received sets
 	requestBound   = 10 * time.Second       // for a whole answer
 	benchFirst     = 500 * time.Millisecond // a peer that did not answer is not asked; twice as long each time
 	benchFor       = 10 * time.Second       // and no longer than this

@@ -13,6 +13,7 @@ import (
 type session struct {
 	phase phase
 	due   time.Duration // when the phase ends: a wait is over, or a request has timed out
+	tries int           // asking: how often it was repeated
 
 	leaves []nodeLeaf // differing, asking: leaves of the peer that were never mine
 	sets   []State    // settling and later: what the peer has of those nodes
@@ -117,14 +118,17 @@ func (c *Core) advance(p *peer) {
 			*s = session{}
 			return
 		}
-		nodes := make([]record.Node, len(s.leaves))
-		for i, l := range s.leaves {
-			nodes[i] = l.node
-		}
-		s.phase, s.due = asking, c.now+requestTimeout
-		c.send(p.node, false, askFrame(nodes))
+		c.ask(p)
 	case s.phase == settling:
 		c.fetch(p)
+	case s.phase == asking && s.tries < maxTries:
+		// A frame that was lost looks like a peer that is silent. What is wanted
+		// of it is not asked twice: others may have it.
+		c.stats.Timeouts++
+		if s.tries++; s.tries == 1 {
+			c.askAnother(p)
+		}
+		c.ask(p)
 	default: // asking, fetching: timed out
 		if c.listing == p {
 			c.listing = nil
@@ -136,6 +140,17 @@ func (c *Core) advance(p *peer) {
 		c.askAnother(p)
 		c.unblock()
 	}
+}
+
+// ask asks p for the received sets of the nodes whose leaves differ.
+func (c *Core) ask(p *peer) {
+	s := &p.session
+	nodes := make([]record.Node, len(s.leaves))
+	for i, l := range s.leaves {
+		nodes[i] = l.node
+	}
+	s.phase, s.due = asking, c.now+requestTimeout
+	c.send(p.node, false, askFrame(nodes))
 }
 
 // askAnother starts a comparison with another peer at once, after one did not
