@@ -110,7 +110,7 @@ func (s *session) run(ctx context.Context) error {
 	s.federation, err = federation.Open(federation.Config{
 		Links: links,
 		Dir:   dir, Spec: s.spec, Former: former, Processes: s.processes, Binary: s.binary,
-		Enforce: s.enforce, Version: s.version, Progress: s.say.say,
+		Enforce: s.enforce, Schema: s.schema, Version: s.version, Progress: s.say.say,
 	})
 	if err != nil {
 		return err

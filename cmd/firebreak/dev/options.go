@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ type flags struct {
 	upgrades                  time.Duration
 	flat                      bool
 	traceUntil                string
+	schema                    string
 }
 
 func (f *flags) register(set *pflag.FlagSet) {
@@ -55,6 +57,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.DurationVar(&f.exitAfter, "exit-after", 0, "check and exit after this long (default: run until Ctrl-C)")
 	set.DurationVar(&f.upgrades, "upgrades", 0, "restart a region node this often, while its machines run on (default: never)")
 	set.StringVar(&f.script, "script", "", "file of faults, a line each: 5s kill region iad")
+	set.StringVar(&f.schema, "schema", "", "directory of schema files (*.sql), for every region node; followed while it runs")
 	set.StringVar(&f.latency, "latency", "none", "of the network between the nodes: none, wan, or a file")
 	set.BoolVar(&f.flat, "flat", false, "put the workers of all regions into one, to see the difference")
 	set.StringVar(&f.report, "report", "", "write a JSON report to this file after the check")
@@ -77,6 +80,7 @@ type options struct {
 	script    string        // file of faults; empty means none
 	upgrades  time.Duration // between two of them; zero means none
 	latency   string        // "none", "wan" or a file
+	schema    string        // directory of schema files, absolute; empty means none
 }
 
 type replayOptions struct {
@@ -93,6 +97,9 @@ func (f *flags) parse(set *pflag.FlagSet) (options, error) {
 		given: map[string]bool{}, seed: f.seed, data: f.data, resume: f.resume, processes: f.processes,
 		enforce: f.brakes == "enforce", exitAfter: f.exitAfter, report: f.report,
 		script: f.script, upgrades: f.upgrades, latency: f.latency,
+	}
+	if f.schema != "" {
+		o.schema, _ = filepath.Abs(f.schema) // fails only where there is no working directory
 	}
 	set.Visit(func(x *pflag.Flag) { o.given[x.Name] = true })
 	for _, r := range f.regions {

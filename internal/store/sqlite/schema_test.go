@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ type region struct {
 	dir   string
 	nodes map[record.Node]*sqlite.DB
 	names []record.Node
+	log   *slog.Logger // of nodes; nil for none
 }
 
 func newRegion(tb testing.TB, names ...record.Node) *region {
@@ -37,7 +39,7 @@ func newRegion(tb testing.TB, names ...record.Node) *region {
 }
 
 func (r *region) start(n record.Node) {
-	cfg := config(r.tb, filepath.Join(r.dir, string(n)+".db"), sqlite.Config{Node: n, Tables: []schema.Table{}, Definitions: true, Durability: sqlite.OS})
+	cfg := config(r.tb, filepath.Join(r.dir, string(n)+".db"), sqlite.Config{Node: n, Tables: []schema.Table{}, Definitions: true, Durability: sqlite.OS, Logger: r.log})
 	db, err := sqlite.Open(r.tb.Context(), cfg)
 	if err != nil {
 		r.tb.Fatal(err)

@@ -148,7 +148,7 @@ func (f *Federation) config(n Node) config.File {
 	case Region:
 		return &config.Region{
 			Common: common, Region: string(n.Region), Generation: f.plan.Generations[n.Region].String(),
-			Durability: "fsync", Socket: f.paths.socketOf(n), Globals: f.plan.GlobalAddresses(), Gossip: gossip, GRPC: grpc,
+			Durability: "fsync", Schema: f.cfg.Schema, Socket: f.paths.socketOf(n), Globals: f.plan.GlobalAddresses(), Gossip: gossip, GRPC: grpc,
 			HTTP: config.HTTP{Listen: n.HTTP},
 		}
 	case Global:

@@ -33,6 +33,7 @@ type Config struct {
 	Processes bool   // each node is a child process, else all are in this one
 	Binary    string // of the children
 	Enforce   bool   // brakes hold, else they only observe
+	Schema    string // directory of schema files of every region node; empty for none
 	Version   string
 	Links     *link.Links       // between the nodes; nil for the host's own network
 	Progress  func(line string) // tells a person what happens; required

@@ -101,7 +101,7 @@ func (l inProcess) region(ctx context.Context, n Node, id *identity.Source, port
 		Gossip: n.Gossip, Seeds: l.f.plan.Seeds(n), GRPC: n.GRPC,
 		Socket: l.f.paths.socketOf(n), Admin: n.Admin, HTTP: n.HTTP,
 		Gateway: n.Gateway, Globals: l.f.plan.GlobalAddresses(),
-		Durability: sqlite.Fsync, Network: port,
+		Durability: sqlite.Fsync, Schema: l.f.cfg.Schema, Network: port,
 		Control: filepath.Join(l.f.paths.node(n), "control.toml"),
 		Logger:  log, Registry: prometheus.NewRegistry(), Version: l.f.cfg.Version,
 	})
