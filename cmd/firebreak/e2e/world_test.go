@@ -166,6 +166,9 @@ func (w *world) startRegion(name string, workers int) {
 			Identity: w.issue(identity.ID{Fleet: fleetName, Role: role, Region: name, Name: node}, reg), Seeds: seeds,
 			Gossip: "127.0.0.1:0", GRPC: "127.0.0.1:0", Admin: "127.0.0.1:0", Socket: filepath.Join(w.dir, name+node+".sock"),
 			Gateway: role == identity.Gateway, Globals: []string{w.global.Addresses().GRPC}, Registry: reg, Logger: slog.New(slog.DiscardHandler),
+			HTTP: "127.0.0.1:0",
+			// A child that copies nothing: package checkpoint's tests have real ones.
+			CheckpointDir: w.mkdir(name, node+"-copies"), CheckpointChild: []string{"sleep", "3600"},
 		}
 		n := w.startWorker(cfg)
 		cfg.Gossip, cfg.GRPC = n.Addresses().Gossip, n.Addresses().GRPC // a restart keeps them
