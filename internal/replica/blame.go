@@ -16,10 +16,12 @@ const (
 	forgiveAfter = 2 * time.Minute // all of it
 )
 
-// blames is what each kind of report costs a peer; others cost nothing.
+// blames is what each kind of report costs a peer; others cost nothing: a boot
+// that is far ahead may be this node's own clock, and a dictionary that is not
+// known here a rolling upgrade.
 func blames(k Kind) float64 {
 	switch k {
-	case ReportMalformed, ReportForeign, ReportBoot:
+	case ReportMalformed, ReportForeign:
 		return 10
 	case ReportCap, ReportUnasked:
 		return 1 // answers that come late are unasked too

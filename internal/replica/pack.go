@@ -105,6 +105,9 @@ var errDictionary = errors.New("packed with a dictionary that is not known")
 
 // unpack returns the frame in a packed one, which is at most maxUnpacked bytes.
 func (p *Packing) unpack(frame []byte) ([]byte, error) {
+	if p == nil {
+		return nil, errDictionary
+	}
 	var h zstd.Header
 	whole := append(append(make([]byte, 0, len(frame)+len(magic)-1), magic...), frame[1:]...)
 	if err := h.Decode(whole); err != nil {

@@ -161,14 +161,12 @@ func misbehave(t *testing.T, c *Core, n int, every time.Duration, frame []byte) 
 }
 
 func TestPeersThatGoOnBreakingTheProtocolAreDropped(t *testing.T) {
-	ahead := record.Writer{Node: "b", Boot: 1 << 63, Bits: 1}
 	for name, x := range map[string]struct {
 		n     int
 		frame []byte
 	}{
 		"malformed frames":     {20, []byte{kindRoot, 1}},
 		"pushes of others":     {20, pushOf(writer("z/1"), 1)},
-		"boots far ahead":      {20, pushOf(ahead, 1)},
 		"answers nobody asked": {200, NewAnswer(Serve{ID: 9, Limit: 1}).Frames()[0]},
 		"unknown kinds":        {20_000, []byte{0xee}},
 	} {
@@ -193,9 +191,11 @@ func TestWhatHappensNowAndThenIsForgiven(t *testing.T) {
 		every time.Duration
 		frame []byte
 	}{
-		"a malformed frame":             {15 * time.Second, []byte{kindRoot, 1}},
-		"frames of a newer version":     {20 * time.Millisecond, []byte{0xee}},
-		"an answer that comes too late": {2 * time.Second, NewAnswer(Serve{ID: 9, Limit: 1}).Frames()[0]},
+		"a malformed frame":                    {15 * time.Second, []byte{kindRoot, 1}},
+		"frames of a newer version":            {20 * time.Millisecond, []byte{0xee}},
+		"an answer that comes too late":        {2 * time.Second, NewAnswer(Serve{ID: 9, Limit: 1}).Frames()[0]},
+		"a boot far ahead of a wrong clock":    {0, pushOf(record.Writer{Node: "b", Boot: 1 << 63, Bits: 1}, 1)},
+		"frames packed as this version cannot": {0, packing(t).Push(rows(writer("b/1"), 3))},
 	} {
 		if misbehave(t, connectedCore(Config{}, "b"), 2000, x.every, x.frame) {
 			t.Errorf("%s every %v: dropped", name, x.every)

@@ -73,11 +73,11 @@ func (c *Core) arrived(from record.Node, frame []byte) {
 		c.malformed(from, fmt.Errorf("frame of %d bytes", len(frame)))
 		return
 	}
-	if frame[0] == kindPacked && c.cfg.Packing != nil {
+	if frame[0] == kindPacked {
 		whole, err := c.cfg.Packing.unpack(frame)
 		switch {
 		case errors.Is(err, errDictionary):
-			c.unknown(from, err)
+			c.stats.Unknown++
 			return
 		case err != nil:
 			c.malformed(from, err)
