@@ -26,6 +26,7 @@ type conn struct {
 	out   native.Out
 	args  []byte       // scratch
 	quiet bool         // triggers do not run
+	at    int64        // of a reader: the change of the schema that its statements are of
 	state native.State // of the connection that writes
 	temp  native.Temp  // of a reader of users; zero for none
 }

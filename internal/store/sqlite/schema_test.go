@@ -232,6 +232,12 @@ func TestChangeOfSchemaReplicatesNoRecord(t *testing.T) {
 }
 
 func TestLateCellNeverEntersLaterColumnOfItsName(t *testing.T) {
+	for _, typ := range []string{"INTEGER", "TEXT"} { // as it was, too
+		t.Run(typ, func(t *testing.T) { lateCell(t, typ) })
+	}
+}
+
+func lateCell(t *testing.T, typ string) {
 	r := newRegion(t, "w1", "w2", "w3")
 	const with, without = "CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, c TEXT, d TEXT)", "CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, d TEXT)"
 	r.load("w1", with)
@@ -239,7 +245,10 @@ func TestLateCellNeverEntersLaterColumnOfItsName(t *testing.T) {
 	r.heal()
 	r.exec("w3", "UPDATE t SET c = 'old'")
 	r.load("w1", without)
-	r.load("w1", "CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, c INTEGER, d TEXT)")
+	r.load("w1", "CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, c "+typ+", d TEXT)")
+	r.heal()
+	r.equal()
+	r.all("SELECT c FROM t", "[[NULL]]")
 	r.exec("w1", "UPDATE t SET c = 5")
 	r.heal()
 	r.equal()

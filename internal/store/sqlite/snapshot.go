@@ -87,6 +87,10 @@ func (s *snapshot) begin(ctx context.Context) error {
 			return err
 		}
 		if s.tables = s.db.tables(); s.tables.at == at {
+			if s.c.at != at {
+				s.c.forgetStatements()
+				s.c.at = at
+			}
 			return s.load()
 		}
 		if err := s.c.script("ROLLBACK"); err != nil {
