@@ -3,155 +3,15 @@ package sqlite_test
 import (
 	"errors"
 	"fmt"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
-	"github.com/firebreak-dev/firebreak/internal/schema/definition"
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 )
-
-// region is some nodes that exchange what they have when told to.
-type region struct {
-	tb    testing.TB
-	dir   string
-	nodes map[record.Node]*sqlite.DB
-	names []record.Node
-	log   *slog.Logger // of nodes; nil for none
-}
-
-func newRegion(tb testing.TB, names ...record.Node) *region {
-	r := &region{tb: tb, dir: tb.TempDir(), nodes: map[record.Node]*sqlite.DB{}, names: names}
-	for _, n := range names {
-		r.start(n)
-	}
-	tb.Cleanup(func() {
-		for _, n := range names {
-			r.stop(n)
-		}
-	})
-	return r
-}
-
-func (r *region) start(n record.Node) {
-	cfg := config(r.tb, filepath.Join(r.dir, string(n)+".db"), sqlite.Config{Node: n, Tables: []schema.Table{}, Definitions: true, Durability: sqlite.OS, Logger: r.log})
-	db, err := sqlite.Open(r.tb.Context(), cfg)
-	if err != nil {
-		r.tb.Fatal(err)
-	}
-	r.nodes[n] = db
-}
-
-func (r *region) stop(n record.Node) {
-	if err := r.nodes[n].Close(); err != nil {
-		r.tb.Error(err)
-	}
-}
-
-func (r *region) load(n record.Node, files string) {
-	r.tb.Helper()
-	if err := r.tryLoad(n, files); err != nil {
-		r.tb.Fatal(err)
-	}
-}
-
-func (r *region) tryLoad(n record.Node, files string) error {
-	r.tb.Helper()
-	ts, err := sqlite.ParseSQL(files)
-	if err != nil {
-		return err
-	}
-	_, err = r.nodes[n].LoadSchema(r.tb.Context(), sqlite.SchemaLoad{Tables: ts, Who: "test"})
-	return err
-}
-
-// pull gives a node what another has and it has not.
-func (r *region) pull(to, from record.Node) {
-	r.tb.Helper()
-	s, err := r.nodes[from].Snapshot(r.tb.Context())
-	if err != nil {
-		r.tb.Fatal(err)
-	}
-	defer s.Close()
-	ws, err := s.Writers()
-	if err != nil {
-		r.tb.Fatal(err)
-	}
-	for _, w := range ws {
-		if w.Writer.Node == to {
-			continue
-		}
-		ds, err := s.Deliver(w.Writer, record.Range{From: 1, To: 1 << 50}, 1<<30)
-		if err != nil {
-			r.tb.Fatal(err)
-		}
-		apply(r.tb, r.nodes[to], ds...)
-	}
-}
-
-// heal lets everybody have everything, and waits until it is in effect.
-func (r *region) heal() {
-	r.tb.Helper()
-	for _, a := range r.names {
-		for _, b := range r.names {
-			if a != b {
-				r.pull(a, b)
-			}
-		}
-	}
-	r.settle()
-}
-
-func (r *region) settle() {
-	r.tb.Helper()
-	for _, n := range r.names {
-		if err := r.nodes[n].WaitSchema(r.tb.Context()); err != nil {
-			r.tb.Fatal(err)
-		}
-	}
-}
-
-func (r *region) exec(n record.Node, sql string, args ...any) store.Commit {
-	r.tb.Helper()
-	return mustExec(r.tb, r.nodes[n], sql, args...)
-}
-
-// all asks every node, and fails unless all answer want.
-func (r *region) all(sql, want string) {
-	r.tb.Helper()
-	for _, n := range r.names {
-		if got := fmt.Sprint(query(r.tb, r.nodes[n], sql)); got != want {
-			r.tb.Errorf("%s: %s: %s, want %s", n, sql, got, want)
-		}
-	}
-}
-
-// prints are what a node says of the rows of every writer, after it was made
-// sure that they are what it serves.
-func (r *region) prints(n record.Node) string {
-	r.tb.Helper()
-	recount(r.tb, r.nodes[n])
-	var b strings.Builder
-	for _, ws := range states(r.tb, r.nodes[n]) {
-		fmt.Fprintf(&b, "%v %v %v\n", ws.Writer, ws.Received, ws.Fingerprints)
-	}
-	return b.String()
-}
-
-func (r *region) equal() {
-	r.tb.Helper()
-	want := r.prints(r.names[0])
-	for _, n := range r.names[1:] {
-		if got := r.prints(n); got != want {
-			r.tb.Errorf("%s has\n%s%s has\n%s", r.names[0], want, n, got)
-		}
-	}
-}
 
 const shop = `
 	CREATE TABLE items (id TEXT NOT NULL PRIMARY KEY, c TEXT, d TEXT);
@@ -469,73 +329,6 @@ func TestPlanIsBoundToTheSchemaItWasMadeOn(t *testing.T) {
 	if _, err := r.nodes["w1"].LoadSchema(t.Context(), l); err != nil {
 		t.Error(err)
 	}
-}
-
-// A definition is never run as SQL beyond the one thing that it may be.
-func TestHostileDefinitions(t *testing.T) {
-	r := newRegion(t, "w1")
-	r.load("w1", "CREATE TABLE victim (id TEXT NOT NULL PRIMARY KEY, v TEXT)")
-	r.exec("w1", "INSERT INTO victim VALUES ('a', 'safe')")
-	db := r.nodes["w1"]
-	id := db.Tables()[0].ID
-	evil := record.Writer{Node: "evil", Boot: 1000, Bits: 1}
-	version := record.Version(0)
-	send := func(row []record.Value) {
-		t.Helper()
-		rec, err := definition.TableOf().Record(row, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		version++
-		apply(t, db, pushed(evil, version, rec))
-	}
-	def := func(d definition.Definition) []record.Value { return d.Row("evil") }
-	gen := func(name, expr string) definition.Definition {
-		return definition.Definition{What: definition.Generated, Parent: id, Generated: schema.Generated{Name: name, Expr: expr}}
-	}
-	index := func(name, terms, where string) definition.Definition {
-		return definition.Definition{What: definition.Index, Parent: id, Index: schema.Index{Name: name, Terms: terms, Where: where}}
-	}
-	for _, d := range []definition.Definition{
-		gen("g1", "1); DROP TABLE victim; --"),
-		gen("g2", "1)) /* "),
-		gen("g3", "'x"),
-		gen("_fb_x", "1"),
-		index("i1", "v); CREATE TRIGGER x AFTER INSERT ON victim BEGIN SELECT 1; END; --", ""),
-		index("i2", "v", "1; DELETE FROM victim"),
-		{What: definition.Column, Parent: id, Number: 1 << 40, Column: schema.Column{Name: "c", Type: "TEXT"}},
-		{What: definition.Column, Parent: id, Column: schema.Column{Name: "c", Type: "TEXT CHECK (0)"}},
-		{What: definition.Table, Places: []int{0}, Table: schema.Table{Name: "fleet_machines", Kind: record.Shared, Key: []schema.Column{{Name: "id", Type: "TEXT"}}}},
-		{What: "trigger", Parent: id},
-	} {
-		send(def(d))
-	}
-	if got := withheld(t, db); len(got) != int(version) {
-		t.Errorf("%d of %d are withheld: %v", len(got), version, got)
-	}
-	forged := index("i3", "v", "").Row("evil")
-	forged[5] = record.Of([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"))
-	send(forged)
-	if got := withheld(t, db); len(got) != int(version) {
-		t.Errorf("a forged rank is not withheld")
-	}
-	// What is well formed and no SQL of a table: never in effect, and said so.
-	odd := []definition.Definition{
-		gen("g4", "(SELECT max(v) FROM victim)"), gen("g5", "random()"), gen("g6", "no_such_column"), gen("g7", "load_extension('x')"),
-		index("i4", "nothing", ""), index("i5", "v COLLATE nowhere", ""),
-	}
-	for _, d := range odd {
-		send(def(d))
-	}
-	r.settle()
-	s, err := db.SchemaStatus(t.Context())
-	if err != nil || len(s.Idle) != len(odd) {
-		t.Errorf("idle: %v, %v", s.Idle, err)
-	}
-	r.all("SELECT * FROM victim", `[["a" "safe"]]`)
-	r.all("SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND name NOT LIKE '\\_fb\\_%' ESCAPE '\\'", "[[0]]")
-	r.load("w1", "CREATE TABLE victim (id TEXT NOT NULL PRIMARY KEY, v TEXT, w TEXT)")
-	r.exec("w1", "UPDATE victim SET w = 'still works'")
 }
 
 func TestStepsOfLargeTablesWaitForTheirTurn(t *testing.T) {
