@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -24,6 +25,8 @@ const rowBytes = 194
 // broadcast messages of a row's size.
 type members struct {
 	nodes []*member
+
+	left atomic.Int64 // times that one took another for dead
 
 	mu     sync.Mutex // guards what follows
 	flight map[uint64]*flight
@@ -54,7 +57,7 @@ func newMembers(n int) (_ *members, err error) {
 		cfg := memberlist.DefaultLANConfig()
 		cfg.Name = fmt.Sprintf("m%d", i)
 		cfg.BindAddr, cfg.BindPort, cfg.AdvertisePort = "127.0.0.1", 0, 0
-		cfg.Delegate = x
+		cfg.Delegate, cfg.Events = x, departures{&m.left}
 		cfg.Logger = log.New(io.Discard, "", 0)
 		if x.list, err = memberlist.Create(cfg); err != nil {
 			return nil, fmt.Errorf("memberlist: %w", err)
@@ -83,6 +86,18 @@ func (m *members) close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// departures counts who is taken for dead. Nobody leaves while it counts.
+type departures struct{ n *atomic.Int64 }
+
+// NotifyLeave is part of memberlist's event delegate, as are the next two.
+func (d departures) NotifyLeave(*memberlist.Node) { d.n.Add(1) }
+
+// NotifyJoin counts nothing.
+func (departures) NotifyJoin(*memberlist.Node) {}
+
+// NotifyUpdate counts nothing.
+func (departures) NotifyUpdate(*memberlist.Node) {}
 
 // NodeMeta is part of memberlist's delegate, as are the next four.
 func (x *member) NodeMeta(int) []byte { return nil }

@@ -19,6 +19,12 @@ func Benches() []bench.Bench {
 	return []bench.Bench{
 		{Name: "B01", Title: "propagate-region", Set: bench.Quick, Quick: 40 * time.Second, Long: 4 * time.Minute, Run: propagate,
 			About: "16, 32 and 64 nodes over QUIC on loopback, 200 rows a second: p50 at most 5 ms, the last node's p99 at most 30 ms, 50 × faster than memberlist's broadcast."},
+		{Name: "B06", Title: "sustained", Set: bench.Full, Run: sustained,
+			About: "8 nodes, the load doubled until the p99 lag is over 250 ms: at least 0.6 of what the nodes can apply, and at half of it a p99 lag of at most 25 ms."},
+		{Name: "B24", Title: "detect-failure", Set: bench.Full, Run: detect,
+			About: "64 nodes: all know of a killed one within 6 s; with short CPUs at most half as many live ones are taken for dead as by memberlist."},
+		{Name: "B26", Title: "soak", Set: bench.Soak, Run: soak,
+			About: "Half an hour of writes, restarts and jumping clocks, then a node away for ten minutes: the heap does not grow, and all roots are equal 10 s after."},
 		{Name: "udp-fanout", Title: "floor: raw UDP to every node", Set: bench.Full, Run: fanout,
 			About: "One datagram of a row's size to each of 64 sockets, answered by nobody: when the last one has it."},
 		{Name: "quic", Title: "floor: messages on a QUIC connection", Set: bench.Full, Run: wires,

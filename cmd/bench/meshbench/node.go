@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,9 +31,13 @@ type node struct {
 	mesh   *quic.Mesh
 	runner *runner.Runner
 	make   *row.Maker
+	wire   *wire
+	stop   func() error
 
-	mu    sync.Mutex // guards peers
+	mu    sync.Mutex // guards what follows
 	peers map[record.Node]bool
+	dead  int                  // times that a peer was taken for dead
+	given map[record.Node]bool // up as dead
 }
 
 // Frame, PeerChanged and Answer are the node as the mesh sees it.
@@ -41,6 +48,11 @@ func (n *node) Frame(from mesh.Peer, flow mesh.Flow, frame []byte) {
 func (n *node) PeerChanged(p mesh.Peer, connected bool) {
 	n.mu.Lock()
 	n.peers[p.Node] = connected
+	if dead := p.State == mesh.Dead; dead != n.given[p.Node] {
+		if n.given[p.Node] = dead; dead {
+			n.dead++
+		}
+	}
 	n.mu.Unlock()
 	n.runner.PeerChanged(p, connected)
 }
@@ -70,7 +82,9 @@ func (n *node) run(ctx context.Context) error {
 // region is nodes on loopback that know each other.
 type region struct {
 	*world.World
-	nodes []*node
+	nodes    []*node
+	cuttable bool         // nodes have sockets that can be cut
+	skew     atomic.Int64 // nanoseconds by which the nodes' clocks are wrong
 
 	mu     sync.Mutex // guards what follows
 	wait   map[record.Point]*flight
@@ -91,12 +105,18 @@ type landing struct {
 	last bool // on the last node: took is the row's whole way
 }
 
-func newRegion(ctx context.Context, dir string, n int, seed uint64) (_ *region, err error) {
+func newRegion(ctx context.Context, dir string, n int, seed uint64) (*region, error) {
+	return newRegionWith(ctx, dir, n, seed, false)
+}
+
+// newRegionWith can give the nodes sockets that can be cut. They are slower
+// than the operating system's own.
+func newRegionWith(ctx context.Context, dir string, n int, seed uint64, cuttable bool) (_ *region, err error) {
 	w, err := world.New(dir)
 	if err != nil {
 		return nil, err
 	}
-	r := &region{World: w, wait: map[record.Point]*flight{}, early: map[record.Point][]time.Time{}}
+	r := &region{World: w, cuttable: cuttable, wait: map[record.Point]*flight{}, early: map[record.Point][]time.Time{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.Close())
@@ -107,63 +127,139 @@ func newRegion(ctx context.Context, dir string, n int, seed uint64) (_ *region, 
 			return nil, fmt.Errorf("node %d: %w", i, err)
 		}
 	}
-	return r, world.Await(ctx, "the nodes to meet", func() error {
-		for i, x := range r.nodes {
-			if c := x.connected(); c < n-1 {
-				return fmt.Errorf("node %d is connected with %d of %d", i, c, n-1)
-			}
-		}
-		return nil
-	})
+	return r, world.Await(ctx, "the nodes to meet", r.met)
 }
 
+// met says which node is not connected with all others.
+func (r *region) met() error {
+	for i, x := range r.nodes {
+		if c := x.connected(); c < len(r.nodes)-1 {
+			return fmt.Errorf("node %d is connected with %d of %d", i, c, len(r.nodes)-1)
+		}
+	}
+	return nil
+}
+
+// add starts one more node; it is stopped when the region is closed.
 func (r *region) add(ctx context.Context, i int, seed uint64) error {
+	x, err := r.start(ctx, i, seed)
+	if err != nil {
+		return err
+	}
+	r.nodes = append(r.nodes, x)
+	r.Until(func() error { return r.nodes[i].stop() }) // the one that is there then
+	return nil
+}
+
+// start starts node i on its files.
+func (r *region) start(ctx context.Context, i int, seed uint64) (_ *node, err error) {
 	name := record.Node(row.Worker(i))
 	dir, err := r.Dir(string(name))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	x := &node{make: row.NewMaker(seed + uint64(i)), peers: map[record.Node]bool{}}
+	x := &node{make: row.NewMaker(seed + uint64(i)), peers: map[record.Node]bool{}, given: map[record.Node]bool{}, wire: &wire{}}
+	var close []func() error
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, undo(close))
+		}
+	}()
 	x.db, err = sqlite.Open(ctx, sqlite.Config{
 		Path: filepath.Join(dir, "node.db"), Fleet: world.Fleet, Cluster: "region/bench", Node: name,
 		Tables: []schema.Table{row.Table()}, Durability: sqlite.OS,
+		Now: func() time.Time { return time.Now().Add(time.Duration(r.skew.Load())) },
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r.Until(x.db.Close)
+	close = append(close, x.db.Close)
+	if err := r.join(x, name); err != nil {
+		return nil, err
+	}
+	if x.runner, err = runner.New(runner.Config{Node: name, Store: x.db, Mesh: x.mesh, Seed: int64(i)}); err != nil {
+		return nil, errors.Join(err, x.mesh.Close())
+	}
+	feed, err := followFrom(ctx, x.db)
+	if err != nil {
+		return nil, errors.Join(err, x.mesh.Close())
+	}
+	close = append(close, feed.Close)
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	g, life := errgroup.WithContext(life)
+	g.Go(func() error { return x.run(life) })
+	g.Go(func() error { return r.follow(life, x, feed) })
+	x.stop = sync.OnceValue(func() error { cancel(); return errors.Join(g.Wait(), undo(close)) })
+	return x, nil
+}
+
+func undo(close []func() error) (err error) {
+	for _, c := range slices.Backward(close) {
+		err = errors.Join(err, c())
+	}
+	return err
+}
+
+// join opens the node's mesh, with up to three others to join through.
+func (r *region) join(x *node, name record.Node) error {
 	source, err := r.Identity(identity.ID{Role: identity.Node, Region: "bench", Name: string(name)})
 	if err != nil {
 		return err
 	}
 	var seeds []string
-	for _, o := range r.nodes[:min(len(r.nodes), 3)] {
-		seeds = append(seeds, o.mesh.Addr())
+	for _, o := range r.nodes {
+		if o.db.Writer().Node != name && len(seeds) < 3 {
+			seeds = append(seeds, o.mesh.Addr())
+		}
 	}
 	at := x.db.Writer()
-	x.mesh, err = quic.Listen(quic.Config{
+	cfg := quic.Config{
 		Identity: source, Fleet: world.Fleet, Cluster: "region/bench", Generation: quic.Generation{Number: 1, Bits: 7},
 		Node: name, Boot: at.Boot, Bits: at.Bits, Bind: "127.0.0.1:0", Seeds: seeds,
-	})
+	}
+	if r.cuttable {
+		if x.wire.PacketConn, err = net.ListenPacket("udp", cfg.Bind); err != nil {
+			return fmt.Errorf("socket of %s: %w", name, err)
+		}
+		cfg.Conn = x.wire
+	}
+	x.mesh, err = quic.Listen(cfg)
+	return err
+}
+
+// wire is a socket that can be cut: then nothing comes out of it or into it,
+// as if the process had been killed.
+type wire struct {
+	net.PacketConn
+	dead atomic.Bool
+}
+
+// ReadFrom drops what comes while the wire is cut.
+func (w *wire) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := w.PacketConn.ReadFrom(b)
+		if err != nil || !w.dead.Load() {
+			return n, from, err
+		}
+	}
+}
+
+// WriteTo drops what leaves while the wire is cut.
+func (w *wire) WriteTo(b []byte, to net.Addr) (int, error) {
+	if w.dead.Load() {
+		return len(b), nil
+	}
+	return w.PacketConn.WriteTo(b, to)
+}
+
+// followFrom opens the feed of what is committed from now on.
+func followFrom(ctx context.Context, db *sqlite.DB) (store.Feed, error) {
+	snap, err := db.Snapshot(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if x.runner, err = runner.New(runner.Config{Node: name, Store: x.db, Mesh: x.mesh, Seed: int64(i)}); err != nil {
-		return errors.Join(err, x.mesh.Close())
-	}
-	snap, err := x.db.Snapshot(ctx)
-	if err != nil {
-		return err
-	}
-	feed, err := x.db.Feed(snap.Position())
-	if err = errors.Join(err, snap.Close()); err != nil {
-		return err
-	}
-	r.Until(feed.Close)
-	r.nodes = append(r.nodes, x)
-	r.Go(x.run)
-	r.Go(func(ctx context.Context) error { return r.follow(ctx, x, feed) })
-	return nil
+	feed, err := db.Feed(snap.Position())
+	return feed, errors.Join(err, snap.Close())
 }
 
 // follow notes when rows of others become visible on a node.

@@ -61,3 +61,27 @@ func MedianInterval(x []float64, seed uint64) Interval {
 	slices.Sort(medians)
 	return Interval{quantileSorted(medians, 0.025), quantileSorted(medians, 0.975)}
 }
+
+// Slope is that of the least-squares line through x over its indices, and its
+// standard error. Fewer than three values have none.
+func Slope(x []float64) (slope, err float64) {
+	n := float64(len(x))
+	if n < 3 {
+		return 0, 0
+	}
+	var mx, sxx, sxy, rest float64
+	mt := (n - 1) / 2
+	for _, v := range x {
+		mx += v / n
+	}
+	for i, v := range x {
+		sxx += (float64(i) - mt) * (float64(i) - mt)
+		sxy += (float64(i) - mt) * (v - mx)
+	}
+	slope = sxy / sxx
+	for i, v := range x {
+		d := v - mx - slope*(float64(i)-mt)
+		rest += d * d
+	}
+	return slope, math.Sqrt(rest / (n - 2) / sxx)
+}

@@ -66,3 +66,21 @@ func TestEqualSeedsGiveEqualIntervals(t *testing.T) {
 		t.Errorf("of one value: %v", i)
 	}
 }
+
+func TestSlopeKnowsALineFromNoise(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	var flat, rising []float64
+	for i := range 60 {
+		noise := r.Float64()
+		flat, rising = append(flat, 10+noise), append(rising, 10+noise+0.5*float64(i))
+	}
+	if s, e := stat.Slope(rising); math.Abs(s-0.5) > 3*e || s < 10*e {
+		t.Errorf("%v ± %v, want 0.5", s, e)
+	}
+	if s, e := stat.Slope(flat); math.Abs(s) > 3*e {
+		t.Errorf("%v ± %v, want 0", s, e)
+	}
+	if s, e := stat.Slope([]float64{1, 2}); s != 0 || e != 0 {
+		t.Errorf("%v ± %v of two values", s, e)
+	}
+}
