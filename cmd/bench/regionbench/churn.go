@@ -21,6 +21,8 @@ func Benches() []bench.Bench {
 	return []bench.Bench{
 		{Name: "B16", Title: "watch-latency", Set: bench.Quick, Quick: 45 * time.Second, Long: 2 * time.Minute, Run: watchLatency,
 			About: "One node, 1 and 1,000 watches, idle and under 1,000 rows a second: from when a write was due to its event at most 2 ms at p50 and 20 ms at p99."},
+		{Name: "B17", Title: "watch-fanout", Set: bench.Full, Run: watchFanout,
+			About: "Changes of watched rows on a node with 10 and with 10,000 watches by key and one client that never reads: at most 2 × the CPU per change, and as fast."},
 		{Name: "B22", Title: "presence-churn", Set: bench.Quick, Run: churn,
 			About: "A region's reporter through half an hour of deploys: at most 1.05 × the writes of the transitions that outlive the hold, and additions at once."},
 	}

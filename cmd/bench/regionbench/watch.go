@@ -32,8 +32,10 @@ const (
 // watched is a node with watches on its apps.
 type watched struct {
 	*world.World
+	addr    string // of the node
 	daemon  regionv1.RegionServiceClient
 	clients []regionv1.RegionServiceClient // of the watches
+	keyed   bool                           // watches are by key
 	apps    int                            // that have watches
 	watch   int                            // watches of each
 
@@ -66,11 +68,17 @@ func watchWith(ctx context.Context, b *bench.Bencher, watches int) (err error) {
 	if err != nil {
 		return err
 	}
-	w, err := newWatched(ctx, dir, watches)
+	w, err := newWatched(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
+	w.apps, w.watch = min(watches, watchedApps), max(1, watches/watchedApps)
+	for i := range watches {
+		if err := w.open(ctx, i); err != nil {
+			return fmt.Errorf("watch %d: %w", i, err)
+		}
+	}
 	for _, busy := range []bool{false, true} {
 		name := fmt.Sprintf("%d watches, idle", watches)
 		do := w.block
@@ -92,12 +100,12 @@ func watchWith(ctx context.Context, b *bench.Bencher, watches int) (err error) {
 	return nil
 }
 
-func newWatched(ctx context.Context, dir string, watches int) (_ *watched, err error) {
+func newWatched(ctx context.Context, dir string) (_ *watched, err error) {
 	base, err := world.New(dir)
 	if err != nil {
 		return nil, err
 	}
-	w := &watched{World: base, apps: min(watches, watchedApps), watch: max(1, watches/watchedApps), wait: map[string]*waiting{}}
+	w := &watched{World: base, apps: 1, watch: 1, wait: map[string]*waiting{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, base.Close())
@@ -128,11 +136,7 @@ func newWatched(ctx context.Context, dir string, watches int) (_ *watched, err e
 	}); err != nil {
 		return nil, err
 	}
-	for i := range watches {
-		if err := w.open(ctx, n.Addresses().GRPC, i); err != nil {
-			return nil, fmt.Errorf("watch %d: %w", i, err)
-		}
-	}
+	w.addr = n.Addresses().GRPC
 	return w, nil
 }
 
@@ -140,9 +144,9 @@ func newWatched(ctx context.Context, dir string, watches int) (_ *watched, err e
 const perConnection = 250
 
 // open starts a watch of one app and returns once it is synced.
-func (w *watched) open(ctx context.Context, addr string, i int) error {
+func (w *watched) open(ctx context.Context, i int) error {
 	if i%perConnection == 0 {
-		conn, err := w.Dial(addr, identity.ID{Role: identity.Client, Name: "edge"}, identity.InRegion(world.Fleet, "iad", identity.Node))
+		conn, err := w.Dial(w.addr, identity.ID{Role: identity.Client, Name: "edge"}, identity.InRegion(world.Fleet, "iad", identity.Node))
 		if err != nil {
 			return err
 		}
@@ -188,7 +192,7 @@ func (w *watched) follow(stream regionv1.RegionService_WatchClient) {
 			return // closed; a write whose event does not come fails the block
 		}
 		if n%ackEvery == 0 && len(ev.GetPosition()) > 0 {
-			ack := &regionv1.WatchRequest_Ack{Ack: &regionv1.WatchAck{Interest: 1, Position: ev.GetPosition()}}
+			ack := &regionv1.WatchRequest_Ack{Ack: &regionv1.WatchAck{Interest: ev.GetInterest(), Position: ev.GetPosition()}}
 			if stream.Send(&regionv1.WatchRequest{Part: ack}) != nil {
 				return
 			}
@@ -196,8 +200,14 @@ func (w *watched) follow(stream regionv1.RegionService_WatchClient) {
 		if m := ev.GetMachine(); m != nil {
 			w.seen(m.GetImage(), time.Now())
 		}
+		if v := ev.GetRow().GetRow().GetValues(); len(v) > imageColumn {
+			w.seen(string(v[imageColumn].GetText()), time.Now())
+		}
 	}
 }
+
+// imageColumn is the place of the image in a row of machines.
+const imageColumn = 7
 
 func (w *watched) seen(image string, now time.Time) {
 	w.mu.Lock()
@@ -222,7 +232,11 @@ func (w *watched) write(ctx context.Context, due time.Time) error {
 	x := &waiting{due: due, left: w.watch, done: make(chan struct{})}
 	w.wait[image] = x
 	w.mu.Unlock()
-	if err := w.publish(ctx, fmt.Sprint("m", n%100), watchedApp(n%w.apps), image); err != nil {
+	id, app := fmt.Sprint("m", n%100), watchedApp(n%w.apps)
+	if w.keyed {
+		id, app = keyID(n%fewKeys), keyApp
+	}
+	if err := w.publish(ctx, id, app, image); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
