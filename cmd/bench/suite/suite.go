@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/firebreak-dev/firebreak/cmd/bench/fleetbench"
 	"github.com/firebreak-dev/firebreak/cmd/bench/meshbench"
 	"github.com/firebreak-dev/firebreak/cmd/bench/regionbench"
 	"github.com/firebreak-dev/firebreak/cmd/bench/routerbench"
@@ -20,7 +21,7 @@ import (
 func All() []bench.Bench {
 	memory := bench.Bench{Name: "B23", Title: "memory", Set: bench.Full, Run: memory,
 		About: "A node of a full cell: heap at most 100 MB, resident at most 300 MB; a catalog of 1,000,000 machines: at most 300 bytes each."}
-	out := slices.Concat([]bench.Bench{memory}, storebench.Benches(), meshbench.Benches(), regionbench.Benches(), routerbench.Benches(), simbench.Benches(), missing())
+	out := slices.Concat([]bench.Bench{memory}, storebench.Benches(), meshbench.Benches(), regionbench.Benches(), routerbench.Benches(), simbench.Benches(), fleetbench.Benches(), missing())
 	slices.SortFunc(out, func(a, b bench.Bench) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
