@@ -168,7 +168,7 @@ func (w *world) startRegion(name string, workers int) {
 			Gateway: role == identity.Gateway, Globals: []string{w.global.Addresses().GRPC}, Registry: reg, Logger: slog.New(slog.DiscardHandler),
 			HTTP: "127.0.0.1:0",
 			// A child that copies nothing: package checkpoint's tests have real ones.
-			CheckpointDir: w.mkdir(name, node+"-copies"), CheckpointChild: []string{"sleep", "3600"},
+			CheckpointDir: w.mkdir(name, node+"-copies"), CheckpointChild: []string{"cat"},
 		}
 		n := w.startWorker(cfg)
 		cfg.Gossip, cfg.GRPC = n.Addresses().Gossip, n.Addresses().GRPC // a restart keeps them
