@@ -45,7 +45,7 @@ type Bench struct {
 	About   string // the workload and the target, in one sentence
 	Set     Set
 	Quick   time.Duration                         // what it may take in a quick run; zero means 20s
-	Long    time.Duration                         // in a longer one; zero means 90s
+	Long    time.Duration                         // in a longer one; zero means 40s
 	Missing string                                // why it cannot be run yet; then Run is nil
 	Run     func(context.Context, *Bencher) error // adds measures
 }
@@ -143,7 +143,7 @@ func (r *Runner) Run(ctx context.Context, b Bench) (result.Bench, error) {
 // The time of a bench that names none.
 const (
 	quickTime = 20 * time.Second
-	longTime  = 90 * time.Second
+	longTime  = 40 * time.Second
 )
 
 // Time is how long b may measure in a run of a set, its preparations included.
@@ -167,10 +167,14 @@ type Bencher struct {
 // Pairs says how many comparisons are to come: they share the time.
 func (b *Bencher) Pairs(n int) { b.pairs = n }
 
+// leastTime is what every comparison gets, however long the preparations were:
+// on a quiet machine it is enough for eight rounds.
+const leastTime = 8 * time.Second
+
 // share is when the next comparison has to end.
 func (b *Bencher) share() time.Time {
 	now := b.runner.meter.now()
-	part := max(0, b.until.Sub(now)) / time.Duration(max(1, b.pairs))
+	part := max(b.until.Sub(now)/time.Duration(max(1, b.pairs)), leastTime)
 	b.pairs--
 	return now.Add(part)
 }

@@ -28,17 +28,17 @@ const (
 // Benches returns the package's.
 func Benches() []bench.Bench {
 	return []bench.Bench{
-		{Name: "B04", Title: "apply", Set: bench.Quick, Quick: 40 * time.Second, Long: 6 * time.Minute, Run: apply,
+		{Name: "B04", Title: "apply", Set: bench.Quick, Quick: 36 * time.Second, Long: 300 * time.Second, Run: apply,
 			About: "What peers sent into a table of 1,000 workers, against plain SQLite: at most 1.3 × its CPU per row for updates and deletes at random keys, 2 × for new rows in key order."},
-		{Name: "B05", Title: "local-commit", Set: bench.Quick, Quick: 40 * time.Second, Long: 2 * time.Minute, Run: commit,
+		{Name: "B05", Title: "local-commit", Set: bench.Quick, Quick: 36 * time.Second, Long: 120 * time.Second, Run: commit,
 			About: "Publishes of one row by 1, 16 and 128 publishers, against plain SQLite: at most 1.5 × its CPU, and with 128 at least 10 rows per fsync."},
 		{Name: "B08", Title: "warm-restart", Set: bench.Full, Run: restart,
 			About: "A store with 250,000 rows on disk is opened and read: at most 0.5 s."},
 		{Name: "B13", Title: "storage", Set: bench.Full, Run: storage,
 			About: "Bytes on disk: at most 290 per row of 190, 60 per tombstone beyond its key, 5 % growth through ten full rewrites."},
-		{Name: "plain-sqlite", Title: "floor: plain SQLite", Set: bench.Full, Long: 2 * time.Minute, Run: floor,
+		{Name: "plain-sqlite", Title: "floor: plain SQLite", Set: bench.Full, Long: 90 * time.Second, Run: floor,
 			About: "The same rows in plain SQLite: one-row transactions, updates at random keys, new rows in key order."},
-		{Name: "cell-clocks", Title: "rival: a clock per cell, in SQL", Set: bench.Full, Long: 3 * time.Minute, Run: cellClocks,
+		{Name: "cell-clocks", Title: "rival: a clock per cell, in SQL", Set: bench.Full, Long: 90 * time.Second, Run: cellClocks,
 			About: "Whole-row updates where every cell has a clock beside it, as plain SQL, against plain SQLite."},
 		{Name: "cr-sqlite", Title: "rival: cr-sqlite", Set: bench.Full, Run: crSQLite,
 			About: "Remote updates merged by the extension at CRSQLITE_SO, against ours: ours is at least 5 × cheaper."},
