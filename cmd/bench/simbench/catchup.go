@@ -14,7 +14,7 @@ import (
 
 // catchUp cuts a region in two halves, has each write, and heals it.
 func catchUp(ctx context.Context, b *bench.Bencher) error {
-	n, writers, updates := 128, 1000, 5000
+	n, writers, updates := 64, 1000, 5000
 	if !b.Full() {
 		n, writers, updates = 16, 64, 500
 	}
