@@ -54,6 +54,10 @@ type Listing interface {
 	Next(limit int) ([]record.Changeset, error)
 }
 
+// ErrNoListing refuses a page of a listing whose first one is not staged: an
+// end without the pages before it would drop every row of its scopes.
+var ErrNoListing = errors.New("page of a listing that has not begun")
+
 // ErrDamaged says that rows do not sum to their stored fingerprint.
 var ErrDamaged = errors.New("rows do not sum to their fingerprint")
 
@@ -83,7 +87,7 @@ const (
 // before its End came; then it may be applied in several transactions, the
 // last of which brings drops, floors, received sets and boots.
 type ListingPage struct {
-	First  bool               // what is staged of another listing is discarded
+	First  bool               // what is staged of another listing is discarded; ErrNoListing if none of this one came first
 	Listed []record.Changeset // records of End.Scopes
 	Rest   []record.Changeset // records of other kinds, in the versions of End.Takes
 	End    *ListingEnd        // in the last page

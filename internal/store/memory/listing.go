@@ -110,7 +110,10 @@ func (s *Store) TakeListing(ctx context.Context, p store.ListingPage) error {
 		return store.ErrClosed
 	}
 	if p.First {
-		s.staged = store.ListingPage{}
+		s.staged = store.ListingPage{First: true}
+	}
+	if !s.staged.First {
+		return store.ErrNoListing
 	}
 	for _, c := range slices.Concat(p.Listed, p.Rest) {
 		for _, r := range c.Records {

@@ -50,7 +50,7 @@ type Store struct {
 	next   record.Version
 	clock  hlc.Clock
 	ended  bool
-	staged store.ListingPage // of the listing that is being taken
+	staged store.ListingPage // of the listing that is being taken; First once it has begun
 	wake   chan struct{}     // closed and replaced at each new feed entry
 }
 

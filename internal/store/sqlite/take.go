@@ -17,6 +17,7 @@ const maxStaged = 256 << 20
 
 // staged is a listing on its way in. Owned by the loop.
 type staged struct {
+	begun        bool // its first page came
 	listed, rest []record.Changeset
 	size         int
 }
@@ -30,17 +31,20 @@ func (db *DB) TakeListing(ctx context.Context, p store.ListingPage) error {
 }
 
 func (db *DB) takePage(ctx context.Context, p store.ListingPage) error {
-	for _, c := range slices.Concat(p.Listed, p.Rest) {
-		if err := checkListed(c); err != nil {
-			return fmt.Errorf("changeset %v: %w", c.Point(), err)
-		}
-	}
+	bad := checkPage(p)
 	var in staged
 	err := db.inLoop(ctx, func() error {
+		if bad != nil {
+			db.staged = staged{} // its end would drop what this page listed
+			return bad
+		}
 		if p.First {
-			db.staged = staged{}
+			db.staged = staged{begun: true}
 		}
 		s := &db.staged
+		if !s.begun {
+			return store.ErrNoListing
+		}
 		s.listed, s.rest = append(s.listed, p.Listed...), append(s.rest, p.Rest...)
 		for _, c := range slices.Concat(p.Listed, p.Rest) {
 			for _, r := range c.Records {
@@ -60,6 +64,15 @@ func (db *DB) takePage(ctx context.Context, p store.ListingPage) error {
 		return err
 	}
 	return db.takeStaged(ctx, in, *p.End)
+}
+
+func checkPage(p store.ListingPage) error {
+	for _, c := range slices.Concat(p.Listed, p.Rest) {
+		if err := checkListed(c); err != nil {
+			return fmt.Errorf("changeset %v: %w", c.Point(), err)
+		}
+	}
+	return nil
 }
 
 func checkListed(c record.Changeset) error {

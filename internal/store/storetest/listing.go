@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -118,6 +119,39 @@ func listingDropsWhatIsGoneThere(t *testing.T, s *suite) {
 	if ds, err := s.snapshot(b).Deliver(a.Writer(), record.Range{From: 1, To: head.Head}, 1<<20); err != nil || len(ds) != 0 {
 		t.Errorf("b answers %v, %v below the floor it took over", ds, err)
 	}
+}
+
+func listingEndsOnce(t *testing.T, s *suite) {
+	a, b := s.open("a"), s.open("b")
+	s.closes(a)
+	s.put(a, "notes", note("kept", 1))
+	s.transfer(a, b)
+	scope := store.Scope{Kind: record.Shared}
+	end := &store.ListingEnd{Mode: store.CatchUp, Scopes: []store.Scope{scope}, Writers: s.writers(a)}
+	refused := func(when string, p store.ListingPage) {
+		t.Helper()
+		if err := b.TakeListing(t.Context(), p); !errors.Is(err, store.ErrNoListing) {
+			t.Errorf("%s: %v, want %v", when, err, store.ErrNoListing)
+		}
+		if s.get(b, "notes", "kept") == nil {
+			t.Fatalf("%s: the row is gone", when)
+		}
+	}
+	refused("an end before any page", store.ListingPage{End: end})
+	refused("a later page before the first", store.ListingPage{Listed: s.list(a, scope)})
+	s.take(a, b, store.CatchUp, nil, scope)
+	refused("an end once more", store.ListingPage{End: end})
+
+	// A page that is refused ends its listing: the end would drop what it listed.
+	if err := b.TakeListing(t.Context(), store.ListingPage{First: true}); err != nil {
+		t.Fatal(err)
+	}
+	bad := store.ListingPage{Listed: s.list(a, scope)}
+	bad.Listed[0].Records[0].Kind = 0
+	if err := b.TakeListing(t.Context(), bad); err == nil {
+		t.Error("a record of no kind is taken")
+	}
+	refused("an end after a page that was refused", store.ListingPage{End: end})
 }
 
 func listingBringsNothingBack(t *testing.T, s *suite) {

@@ -95,6 +95,7 @@ func Run(t *testing.T, h Harness) {
 		{"CompleteWritersAreForgotten", completeWritersAreForgotten},
 		{"ListingHoldsAllOfItsScope", listingHoldsAllOfItsScope},
 		{"ListingDropsWhatIsGoneThere", listingDropsWhatIsGoneThere},
+		{"ListingEndsOnce", listingEndsOnce},
 		{"ListingBringsNothingBack", listingBringsNothingBack},
 		{"ListingMakesComplete", listingMakesComplete},
 		{"RepairMakesTheScopeTheSame", repairMakesTheScopeTheSame},
