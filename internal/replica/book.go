@@ -351,11 +351,19 @@ func (b *book) digest(n record.Node) Digest {
 }
 
 // states lists what was received of a node's writers.
-func (l *leaf) states() []State {
+func (l *leaf) states() []State { return l.statesWith(false) }
+
+// statesWith lists what was received of a node's writers, with what is on its
+// way to the store if that counts.
+func (l *leaf) statesWith(pending bool) []State {
 	var out []State
 	for _, e := range l.writers {
-		if e.counted {
-			out = append(out, e.State)
+		s := e.State
+		if pending {
+			s.Received = s.Received.Union(e.pending)
+		}
+		if e.counted || s.Received.Head > e.Received.Head {
+			out = append(out, s)
 		}
 	}
 	return out

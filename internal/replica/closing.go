@@ -163,7 +163,8 @@ func (c *Core) gotSurvey(p *peer, r *reader) {
 	if r.err != nil {
 		return
 	}
-	reply, err := c.Reply(r.b)
+	// What an earlier start of p has pushed here may be nowhere else any more.
+	reply, err := c.reply(r.b, p.node)
 	if err != nil {
 		r.fail(err)
 		return

@@ -226,7 +226,8 @@ func (c *Core) gotListing(p *peer, r *reader) {
 		c.unasked(p)
 		return
 	}
-	if c.listing != nil && c.listing != p || s.page == 0 && c.now < c.listedAt+listingEvery && c.listedFrom == p.node {
+	soon := c.now < c.listedAt+listingEvery && c.listedFrom == p.node
+	if c.listing != nil && c.listing != p || s.page == 0 && (soon || s.mode() == CatchUp && c.onItsWay(p)) {
 		*s = session{} // one at a time; the next exchange tells
 		c.unblock()
 		return
@@ -250,6 +251,42 @@ func (c *Core) gotListing(p *peer, r *reader) {
 	}
 	s.taking, s.due, s.last = true, s.end, page.End != nil
 	c.out.Take = &TakePage{First: s.page == 0, Page: page}
+}
+
+// onItsWay reports whether p has versions that I have not received and have not
+// asked it for, since they come from elsewhere or wait for the store. What
+// deleted their rows may be collected at p: they would come after its listing,
+// and stay.
+func (c *Core) onItsWay(p *peer) bool {
+	return slices.ContainsFunc(p.session.sets, func(theirs State) bool {
+		w := theirs.Writer
+		if c.isOwn(w) || w.Boot <= c.book.boots(w.Node).Complete {
+			return false
+		}
+		var coming record.Received
+		if e := c.book.find(w); e != nil {
+			coming = e.pending
+		}
+		coming = c.elsewhere(p, w, coming)
+		return slices.ContainsFunc(c.book.state(w).Received.Minus(theirs.Received), func(lacks record.Range) bool {
+			return slices.ContainsFunc(p.session.notAsked(w, lacks), func(g record.Range) bool { return !slices.Equal(coming.Missing(g), []record.Range{g}) })
+		})
+	})
+}
+
+// notAsked returns what of g was not asked for.
+func (s *session) notAsked(w record.Writer, g record.Range) []record.Range {
+	var asked record.Received
+	for _, a := range s.asked {
+		if a.Writer == w {
+			for _, r := range a.Ranges {
+				if r.From <= g.To {
+					asked = asked.With(record.Range{From: r.From, To: min(r.To, g.To)})
+				}
+			}
+		}
+	}
+	return asked.Missing(g)
 }
 
 // checkPage refuses what no sound peer says: boots that no start takes, and

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"encoding/binary"
 	"slices"
 	"testing"
 	"time"
@@ -108,6 +109,88 @@ func TestHostileListingIsRefused(t *testing.T) {
 	c.Step(time.Second, Arrived{From: "b", Frame: NewPage(id, 0, somePage())}) // once more
 	if out := c.Ready(); out.Take != nil || c.Stats().Unasked != 1 {
 		t.Errorf("a page is taken twice: %+v", c.Stats())
+	}
+}
+
+// What deleted a row may be collected where a listing comes from, so a record
+// of it that waits for the store, or was asked of another peer, must be
+// received before the listing is taken: after it the row would come, and stay.
+func TestListingWaitsForWhatIsOnItsWay(t *testing.T) {
+	w := writer("b/5")
+	page := func(c *Core, id uint64) *TakePage {
+		c.Step(time.Second, Arrived{From: "b", Frame: NewPage(id, 0, somePage())})
+		return c.Ready().Take
+	}
+	session := func(c *Core, asked ...record.Range) {
+		p := c.peer("b")
+		p.session.sets = []State{{Writer: w, Received: record.Received{Head: 3}}}
+		p.session.asked = []Want{{w, asked}}
+	}
+	push := func(c *Core, v record.Version) {
+		c.Step(0, Arrived{From: "b", Frame: appendParcel([]byte{kindPush}, delivery(w, record.Range{From: v, To: v}))})
+	}
+	rest := []record.Range{{From: 3, To: ^record.Version(0)}, {From: 1, To: 1}}
+
+	c, id := waiting(t)
+	push(c, 2)
+	session(c, rest...)
+	if page(c, id) != nil {
+		t.Error("a listing is taken while a version that its peer has waits for the store")
+	}
+	if p := c.peer("b"); p.session.phase != idle || p.benched > 0 {
+		t.Errorf("the peer is blamed, or waited for: %+v", p.session)
+	}
+
+	c, id = waiting(t)
+	session(c, rest...)
+	c.Step(0, Connected{Peer: "c"})
+	c.peer("c").session = fetches(w, record.Range{From: 2, To: 2})
+	if page(c, id) != nil {
+		t.Error("a listing is taken while a version that its peer has was asked of another")
+	}
+
+	c, id = waiting(t)
+	push(c, 2)
+	session(c, rest...)
+	c.Step(0, Committed{[]Entry{{States: []State{{Writer: w, Received: record.Received{Head: 2, Gaps: []record.Range{{From: 1, To: 1}}}}}}}})
+	if page(c, id) == nil {
+		t.Error("a listing is not taken though all else that its peer has is received")
+	}
+
+	c, id = waiting(t)
+	session(c, record.Range{From: 1, To: ^record.Version(0)})
+	push(c, 2) // since it was asked for: the listing brings it, in its way
+	if page(c, id) == nil {
+		t.Error("a listing is not taken for a version that it was asked for")
+	}
+}
+
+func fetches(w record.Writer, g record.Range) session {
+	return session{phase: fetching, id: 78, end: time.Minute, due: time.Minute, asked: []Want{{w, []record.Range{g}}}}
+}
+
+// A closing must not outrun what an earlier start pushed and lost since: a peer
+// that is surveyed tells of what waits for its store too.
+func TestSurveyTellsWhatWaitsForTheStore(t *testing.T) {
+	w := writer("b/5")
+	c := New(Config{}, writer("a/1"), nil, 0, time.Unix(1_780_000_000, 0))
+	c.Step(0, Connected{Peer: "b"})
+	c.Step(0, Connected{Peer: "c"})
+	c.Step(0, Arrived{From: "b", Frame: appendParcel([]byte{kindPush}, delivery(w, record.Range{From: 1, To: 1}))})
+	c.Ready()
+	asker := New(Config{}, writer("b/6"), nil, 0, time.Unix(1_780_000_000, 0))
+	question, _ := asker.Question()
+	for peer, want := range map[record.Node]record.Version{"b": 1, "c": 0} {
+		c.Step(0, Arrived{From: peer, Frame: append(binary.BigEndian.AppendUint64([]byte{kindSurvey}, 9), question...)})
+		sends := c.Ready().Sends
+		if len(sends) != 1 || sends[0].Frame[0] != kindSurveyed {
+			t.Fatalf("%s is answered with %v", peer, sends)
+		}
+		r := reader{b: sends[0].Frame[1+3*8:]}
+		_, states, _ := r.reply()
+		if got := slices.ContainsFunc(states, func(s State) bool { return s.Writer == w && s.Received.Has(1) }); got != (want == 1) || r.err != nil {
+			t.Errorf("%s is told %v (%v)", peer, states, r.err)
+		}
 	}
 }
 

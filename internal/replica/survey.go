@@ -36,7 +36,11 @@ func (c *Core) Sets() map[record.Writer]record.Received {
 }
 
 // Reply answers a peer's question.
-func (c *Core) Reply(question []byte) ([]byte, error) {
+func (c *Core) Reply(question []byte) ([]byte, error) { return c.reply(question, "") }
+
+// reply answers a question. Of the writers of coming it tells what waits for
+// the store too.
+func (c *Core) reply(question []byte, coming record.Node) ([]byte, error) {
 	r := reader{b: question}
 	n := r.count(maxNodes, 18)
 	theirs := make(map[record.Node]Digest, n)
@@ -50,11 +54,15 @@ func (c *Core) Reply(question []byte) ([]byte, error) {
 	var nodes []record.Node
 	var states []State
 	var boots []Boots
-	for _, l := range c.book.nodeLeaves() {
-		if theirs[l.node] != l.digest {
+	for _, l := range c.book.leaves {
+		waits := l.node == coming && slices.ContainsFunc(l.writers, func(e *entry) bool { return e.pending.Head > 0 })
+		if l.digest == (Digest{}) && !waits {
+			continue
+		}
+		if theirs[l.node] != l.digest || waits {
 			nodes = append(nodes, l.node)
-			states = append(states, c.book.leaf(l.node).states()...)
-			boots = append(boots, c.book.boots(l.node))
+			states = append(states, l.statesWith(waits)...)
+			boots = append(boots, l.boots)
 		}
 		delete(theirs, l.node)
 	}

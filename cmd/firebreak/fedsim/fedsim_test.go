@@ -26,6 +26,18 @@ func TestSeedsHoldEveryProperty(t *testing.T) {
 	t.Log(sum)
 }
 
+// Seeds that once broke something with closings, collection and listings on.
+func TestFoundSeeds(t *testing.T) {
+	for seed, found := range map[uint64]string{
+		1112: "a push that waited for a full disk came after a listing, and the row that it brought had been deleted",
+		1132: "a closing dropped a row that waited for a peer's full disk, and was nowhere else: its node's disk had been put back",
+	} {
+		if r := Run(Options{Seed: seed, Closing: true}); r.Err != nil {
+			t.Errorf("seed %d (%s): %v", seed, found, r.Err)
+		}
+	}
+}
+
 func TestEqualSeedsGiveEqualTracesOnAnyNumberOfProcessors(t *testing.T) {
 	before := runtime.GOMAXPROCS(1)
 	defer runtime.GOMAXPROCS(before)
