@@ -94,7 +94,7 @@ else
 endif
 
 .PHONY: mutants
-mutants: ## Break the code in twenty places, one at a time: the simulator must catch each
+mutants: ## Break the code in over twenty places, one at a time: the simulator must catch each
 	$(GO) test -count=1 -v -timeout 30m -run TestMutants ./cmd/firebreak/fedsim -mutants | grep -v --line-buffered '^=== '
 
 .PHONY: sim-long

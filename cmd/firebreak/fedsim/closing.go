@@ -47,11 +47,33 @@ func (r *replica) take(p core.TakePage) {
 	page := runner.ListingPage(p)
 	err := r.store.TakeListing(context.Background(), page)
 	if err == nil && page.End != nil {
-		r.fed().hit(HitListing)
+		r.listed(page.End.Takes)
 	}
 	r.follow()
 	r.look()
 	r.step(core.TookPage{Failed: err != nil})
+}
+
+// listed notes what a listing was taken for. The core has yet to learn of it.
+func (r *replica) listed(takes []record.Closed) {
+	for _, t := range takes {
+		if mine := r.core.Received(t.Writer); t.Received.Head > mine.Head {
+			r.fed().hit(HitListHead)
+		} else if len(mine.Minus(t.Received)) > 0 {
+			r.fed().hit(HitListGap)
+		}
+	}
+}
+
+// awaitsGap notes a closing that came and is not in effect, for a gap below it.
+func (r *replica) awaitsGap(d record.Delivery) {
+	for _, c := range d.Changesets {
+		below := record.Range{From: 1, To: c.Version}
+		closes := slices.ContainsFunc(c.Records, func(rec record.Record) bool { return rec.Table == closings })
+		if closes && len(r.core.Received(c.Writer).Missing(below)) > 0 {
+			r.fed().hit(HitGap)
+		}
+	}
 }
 
 // closeEarlier does a step of a closing: rows written again, or, if a writer is

@@ -51,11 +51,7 @@ func (o Options) withDefaults() Options {
 
 // String gives the flags that run it again.
 func (o Options) String() string {
-	closing := ""
-	if o.Closing {
-		closing = " -closing"
-	}
-	return fmt.Sprintf("-seed %d -regions %d -nodes %d -globals %d -actions %d -spread %v%s", o.Seed, o.Regions, o.Nodes, o.Globals, o.Actions, o.Spread, closing)
+	return fmt.Sprintf("-seed %d -regions %d -nodes %d -globals %d -actions %d -spread %v -closing=%v", o.Seed, o.Regions, o.Nodes, o.Globals, o.Actions, o.Spread, o.Closing)
 }
 
 // epoch is the wall time at which every federation begins.

@@ -24,7 +24,9 @@ const (
 	HitEvicted   = "an eviction dropped rows"
 	HitTimeout   = "a peer did not answer"
 	HitDropped   = "a push found the store's queue full"
-	HitListing   = "a listing was used"
+	HitListHead  = "a listing was used for a floor under a head"
+	HitListGap   = "a listing was used for a floor under a gap"
+	HitGap       = "a closing waited for a gap"
 	HitClosed    = "a closing took effect"
 	HitWaited    = "a closing waited for a dead member"
 	HitForgotten = "a writer was forgotten"
@@ -39,7 +41,7 @@ func MustHit(closing bool) []string {
 		HitReleased, HitSchema, HitOwner, HitPoison, HitRejoin, HitDisk, HitAhead, HitBackward, HitEvicted, HitTimeout,
 	}
 	if closing {
-		all = append(all, HitListing, HitClosed, HitWaited, HitForgotten, HitCollected, HitAbsent)
+		all = append(all, HitListHead, HitListGap, HitClosed, HitGap, HitWaited, HitForgotten, HitCollected, HitAbsent)
 	}
 	return all
 }

@@ -119,6 +119,7 @@ func (r *replica) answered(batch []record.Delivery, outcomes []store.Outcome) {
 		if outcomes[i].Withheld > 0 {
 			r.look()
 		}
+		r.awaitsGap(d)
 		for v := d.Range.From; v <= min(d.Range.To, r.realm.heads[d.Writer]); v++ {
 			for _, rec := range r.realm.commits[record.Point{Writer: d.Writer, Version: v}].Records {
 				h.touched = append(h.touched, place{rec.Table, rec.Key})
@@ -172,6 +173,7 @@ func (r *replica) tally() {
 type row struct {
 	top     written // the highest record that it has received
 	higher  bool    // somebody wrote a higher one, which it has not received
+	over    bool    // somebody has evicted or closed the start that wrote top
 	shown   bool
 	at      record.Point
 	rank    record.Rank // of what is shown; empty if nobody wrote that
@@ -186,6 +188,7 @@ func (r *replica) judge(at place) row {
 		// Not has: what counts as received since its start is closed may be lost.
 		return !over && r.core.Received(w.at.Writer).Has(w.at.Version)
 	})
+	v.over = v.top.rec.Kind == record.Owned && v.top.at.Writer.Boot <= r.realm.over[v.top.at.Writer.Node]
 	v.at, v.shown = r.seen.shown[at]
 	if v.shown {
 		v.rank = r.realm.rankOf(at, v.at)

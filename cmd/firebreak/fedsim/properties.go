@@ -202,7 +202,8 @@ func nothingComesBack(_ *federation, h happened) error {
 
 // changesetsShowWhole: all that was received of a changeset is shown, but for
 // what is outranked or withheld. A record that is missing because it had been
-// overtaken at the node that served it is one of those too.
+// overtaken at the node that served it is one of those too, and so is one whose
+// start is over there.
 func changesetsShowWhole(_ *federation, h happened) error {
 	if h.batch == nil {
 		return nil
@@ -219,7 +220,7 @@ func changesetsShowWhole(_ *federation, h happened) error {
 			return fmt.Errorf("%s shows %v of %q, which nobody wrote", r.id(), v.at, at.key)
 		case v.shown && !r.has(v.at):
 			return fmt.Errorf("%s shows %v of %q, which it has not received", r.id(), v.at, at.key)
-		case v.withers || v.higher || v.top.rec.Deleted || v.top.rank == "":
+		case v.withers || v.higher || v.over || v.top.rec.Deleted || v.top.rank == "":
 		case v.at != v.top.at && !r.realm.alike(at, v.at, v.top.at):
 			return fmt.Errorf("%s has received %v of %q and shows %v", r.id(), v.top.at, at.key, v.at)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/hlc"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
+	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
 // The tables of every cluster: one of each kind, one that evicts, and one that
@@ -21,6 +22,9 @@ const (
 	gone   = "gone"
 	late   = "late"
 )
+
+// closings is the engine's table of closings.
+var closings = store.ClosedSchema().ID
 
 // poison is the least value that the constraint of a picky node refuses.
 const poison = 1 << 40
@@ -72,7 +76,8 @@ type realm struct {
 	commits  map[record.Point]record.Changeset
 	order    []record.Point
 	heads    map[record.Writer]record.Version
-	rows     map[place][]written // what competes for each row
+	rows     map[place][]written    // what competes for each row
+	over     map[record.Node]uint64 // the boot up to which somebody has evicted or closed a node
 	acks     []ack
 	kept     map[record.Point]bool  // what some disk had when the faults ended
 	weak     map[record.Writer]bool // of starts that ended without having met a later one
@@ -90,7 +95,7 @@ func newRealm(cluster, lane string) *realm {
 	m := &realm{
 		name: cluster + "/" + lane, cluster: "region/" + cluster, lane: lane, all: tables(), byID: map[record.TableID]schema.Table{}, ids: map[string]record.TableID{},
 		starts: map[record.Writer]bool{}, contents: map[record.Point]string{}, commits: map[record.Point]record.Changeset{},
-		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, weak: map[record.Writer]bool{},
+		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, weak: map[record.Writer]bool{},
 	}
 	if cluster == "global" {
 		m.cluster = cluster
@@ -136,6 +141,7 @@ func (m *realm) wrote(c record.Changeset, again bool, began []record.Writer) err
 	m.contents[p], m.commits[p] = content, c
 	m.order = append(m.order, p)
 	for _, r := range c.Records {
+		m.ends(r, c.Writer)
 		if _, ok := m.byID[r.Table]; !ok || r.ForeignOwner(c.Writer) {
 			continue // a table of the engine, or what competes for nothing
 		}
@@ -146,6 +152,19 @@ func (m *realm) wrote(c record.Changeset, again bool, began []record.Writer) err
 		}
 	}
 	return nil
+}
+
+// ends notes up to which boot a record ends a node's starts.
+func (m *realm) ends(r record.Record, w record.Writer) {
+	switch r.Table {
+	case m.ids[gone]:
+		if row, _, err := m.byID[r.Table].Row(r); err == nil {
+			n := record.Node(row[0].Data)
+			m.over[n] = max(m.over[n], uint64(row[1].Int))
+		}
+	case closings:
+		m.over[w.Node] = max(m.over[w.Node], w.Boot-1)
+	}
 }
 
 // acked notes an owned write. A renewed writer repeats the last one of each

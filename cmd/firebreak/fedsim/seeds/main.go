@@ -23,7 +23,7 @@ func main() {
 	flag.IntVar(&p.Actions, "actions", 0, "actions of a script; 0 means the default")
 	flag.DurationVar(&p.Spread, "spread", 0, "virtual time over which they come; 0 means the default")
 	flag.BoolVar(&p.Once, "once", false, "run each seed once, not twice")
-	flag.BoolVar(&p.Closing, "closing", false, "nodes close their earlier starts, and collect tombstones")
+	flag.BoolVar(&p.Closing, "closing", true, "nodes close their earlier starts, collect tombstones and list")
 	flag.BoolVar(&p.Whole, "whole", false, "do not make the script of a failure smaller")
 	bound := flag.Duration("for", 0, "begin no seed after so long; 0 means no bound")
 	must := flag.Bool("must-hit", false, "fail if a state on the list was never reached")
