@@ -45,16 +45,18 @@ var (
 	ErrStopping = errors.New("the node is stopping")
 	ErrSchema   = errors.New("the schema changed, and the query must be watched anew")
 	ErrTooLarge = errors.New("the result is over the limit of a watch")
+	ErrFault    = errors.New("the query fails on the rows that there are now, and can be watched anew when it does not")
 	ErrTooMany  = errors.New("this node has as many watches as it may")
 )
 
 // Limits of what one watch may keep waiting, or in memory.
 const (
-	maxDirty      = 200             // keys that are looked at by themselves
-	maxPause      = 5 * time.Second // between two runs of a costly query
-	maxRead       = 1000            // changes of one Next
-	maxRecent     = 1024            // changes in memory
-	maxRecentSize = 256 << 10       // their bytes
+	maxDirty      = 200                   // keys that are looked at by themselves
+	maxPause      = time.Minute           // between two runs of a costly query
+	slow          = 50 * time.Millisecond // a query that takes longer waits for others such
+	maxRead       = 1000                  // changes of one Next
+	maxRecent     = 1024                  // changes in memory
+	maxRecentSize = 256 << 10             // their bytes
 )
 
 // Config of an engine. Zero limits take the defaults.
@@ -107,7 +109,8 @@ type Engine struct {
 	journal *journal
 	metrics *metrics
 	points  *queue // watches whose rows are looked at one by one
-	queries *queue // watches that are run as a whole, so that they delay no others
+	queries *queue // watches that are run as a whole
+	heavy   *queue // those that take long, so that they delay no others
 	ready   chan struct{}
 	stopped chan struct{}
 	bytes   atomic.Int64 // of rows in memory
@@ -115,6 +118,7 @@ type Engine struct {
 
 	mu       sync.Mutex
 	position store.Position
+	schema   int64 // version of the schema that plans were looked at for
 	byID     map[uuid.UUID]*Watch
 	byText   map[string]*Watch
 	index    index
@@ -127,21 +131,20 @@ type Engine struct {
 func New(cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults()
 	e := &Engine{
-		cfg: cfg, metrics: newMetrics(cfg.Metrics), points: newQueue(), queries: newQueue(),
+		cfg: cfg, metrics: newMetrics(cfg.Metrics), points: newQueue(), queries: newQueue(), heavy: newQueue(),
 		ready: make(chan struct{}), stopped: make(chan struct{}),
 		byID: map[uuid.UUID]*Watch{}, byText: map[string]*Watch{}, index: newIndex(), notices: map[string]map[*Updates]struct{}{},
 	}
-	var err error
-	var anew string
-	e.journal, anew, err = openJournal(cfg.Path, uint64(cfg.Keep), e.onLine)
+	j, known, anew, err := openJournal(cfg.Path, uint64(cfg.Keep), e.onLine)
 	if err != nil {
 		return nil, err
 	}
 	if anew != "" {
 		cfg.Logger.Warn("earlier watches are forgotten, their clients begin anew", "reason", anew)
 	}
-	if err := e.journal.list(e.remember); err != nil {
-		return nil, errors.Join(fmt.Errorf("watch journal: %w", err), e.journal.close())
+	e.journal = j
+	for _, k := range known {
+		e.remember(k)
 	}
 	return e, nil
 }
@@ -155,17 +158,12 @@ func (e *Engine) onLine(p store.Position) bool {
 }
 
 // remember takes a watch of the journal, at rest.
-func (e *Engine) remember(id uuid.UUID, d definition, p progress) error {
-	args, err := readArgs(d.Args)
-	if err != nil {
-		return err
-	}
+func (e *Engine) remember(k known) {
 	w := &Watch{
-		e: e, id: id, hash: hashOf(d.SQL, args), sql: d.SQL, args: args,
-		resting: true, used: e.cfg.Now(), progress: p, more: make(chan struct{}),
+		e: e, id: k.id, hash: hashOf(k.sql, k.args), sql: k.sql, args: k.args,
+		resting: true, used: e.cfg.Now(), progress: k.progress, more: make(chan struct{}),
 	}
-	e.byID[id], e.byText[textOf(d.SQL, args)] = w, w
-	return nil
+	e.byID[k.id], e.byText[textOf(k.sql, k.args)] = w, w
 }
 
 func readArgs(b []byte) (out []record.Value, err error) {
@@ -184,9 +182,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.follow(ctx) })
 	group.Go(func() error { return e.points.serve(ctx) })
-	for range 2 {
-		group.Go(func() error { return e.queries.serve(ctx) })
-	}
+	group.Go(func() error { return e.queries.serve(ctx) })
+	group.Go(func() error { return e.heavy.serve(ctx) })
 	group.Go(func() error { return e.tidy(ctx) })
 	err := group.Wait()
 	close(e.stopped)
@@ -239,7 +236,7 @@ func (e *Engine) restart(from store.Position) {
 	all := e.index.all()
 	for _, of := range e.notices {
 		for u := range of {
-			u.lose()
+			u.end(fmt.Errorf("%w: the node fell behind its own changes", ErrBehind))
 		}
 	}
 	e.mu.Unlock()
@@ -258,6 +255,7 @@ const idle = time.Second
 func (e *Engine) read(ctx context.Context, feed store.Feed) error {
 	for {
 		e.cfg.Progress()
+		e.replanAll()
 		wait, cancel := context.WithTimeout(ctx, idle)
 		entries, err := feed.Next(wait)
 		cancel()
@@ -285,6 +283,7 @@ func (e *Engine) take(entries []store.Entry) {
 		key record.Key
 	}
 	var touched []touch
+	e.replanAll() // rows of these entries may have other columns than plans know
 	e.mu.Lock()
 	for _, entry := range entries {
 		for _, c := range entry.Changes {

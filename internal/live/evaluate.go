@@ -26,7 +26,7 @@ func (w *Watch) evaluate(ctx context.Context, keys map[record.Key]struct{}, all 
 	}
 	s := step{progress: p, position: w.e.reached()}
 	var err error
-	if all || first {
+	if all || first || plan.point == nil {
 		w.e.metrics.looks.WithLabelValues("query").Inc()
 		err = w.whole(ctx, plan, &s)
 	} else {
@@ -36,11 +36,15 @@ func (w *Watch) evaluate(ctx context.Context, keys map[record.Key]struct{}, all 
 	if err != nil {
 		return err
 	}
+	if n := len(w.rows) + s.rows; n > w.e.cfg.MaxRows {
+		return w.tooMany(n)
+	}
 	if err := w.e.room(s.bytes); err != nil {
 		return err
 	}
 	if len(s.changes) > 0 || s.initial != nil {
 		if s.progress, err = w.e.journal.write(w.id, s); err != nil {
+			w.e.bytes.Add(int64(-s.bytes))
 			return err
 		}
 	} else if !first {
@@ -57,14 +61,25 @@ func (w *Watch) load() error {
 	if err != nil {
 		return err
 	}
+	n := 0
+	for identity, r := range rows {
+		n += weight(identity, r.Cells)
+	}
+	if err := w.e.room(n); err != nil {
+		return err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.rows, w.bytes = rows, 0
-	for _, r := range rows {
-		w.bytes += sizeOf(r.Cells)
+	if w.err != nil { // it was forgotten meanwhile
+		w.e.bytes.Add(int64(-n))
+		return w.err
 	}
+	w.rows, w.bytes = rows, n
 	return nil
 }
+
+// weight is what a row costs in memory, about.
+func weight(identity string, cells []record.Value) int { return 128 + len(identity) + sizeOf(cells) }
 
 // found is one row of the result.
 type found struct {
@@ -72,21 +87,29 @@ type found struct {
 	cells    store.Row
 }
 
+// queryError is the store's refusal of a query: the schema is another one now,
+// or the query fails on the rows that there are.
+type queryError struct{ err error }
+
+func (e *queryError) Error() string { return e.err.Error() }
+
+func (e *queryError) Unwrap() error { return e.err }
+
 // run asks the store, and gives every row its identity.
-func (w *Watch) run(ctx context.Context, p *plan, sql string, args []record.Value) ([]found, error) {
+func (w *Watch) run(ctx context.Context, p *plan, sql string, extra int, args []record.Value) ([]found, error) {
 	var out []found
 	seen := map[string]int{}
 	width := len(p.columns)
 	limit := w.e.cfg.MaxRows
-	_, err := w.e.cfg.DB.Query(ctx, sqlite.Query{SQL: sql, Args: args}, func(columns []string, r store.Row) error {
+	_, err := w.e.cfg.DB.Query(ctx, query(sql, args), func(columns []string, r store.Row) error {
 		if r == nil {
-			if len(columns) < width || !slices.Equal(columns[:width], p.columns) {
-				return fmt.Errorf("%w: the columns of the query are %v now", ErrSchema, columns[:min(width, len(columns))])
+			if len(columns) != width+extra || !slices.Equal(columns[:width], p.columns) {
+				return fmt.Errorf("its columns are %v now", columns) // places would name others
 			}
 			return nil
 		}
 		if len(out) == limit {
-			return fmt.Errorf("%w: it has more than %d rows; watch a narrower query", ErrTooLarge, limit)
+			return w.tooMany(limit + 1)
 		}
 		id := identityOf(p.identity(r))
 		n := seen[id]
@@ -96,17 +119,18 @@ func (w *Watch) run(ctx context.Context, p *plan, sql string, args []record.Valu
 		out = append(out, found{id, r[:width:width]})
 		return nil
 	})
-	if err != nil && ctx.Err() == nil && isPrepare(err) {
-		err = fmt.Errorf("%w: %w", ErrSchema, err)
+	var over *sqlite.LimitError
+	switch {
+	case err == nil, ctx.Err() != nil, errors.Is(err, store.ErrClosed), errors.Is(err, ErrTooLarge):
+		return out, err
+	case errors.As(err, &over):
+		return nil, fmt.Errorf("%w: %w", ErrTooLarge, err)
 	}
-	return out, err
+	return nil, &queryError{err}
 }
 
-// isPrepare reports whether a query that once was good is refused now: no limit
-// was hit, and the store is well.
-func isPrepare(err error) bool {
-	var limit *sqlite.LimitError
-	return !errors.As(err, &limit) && !errors.Is(err, store.ErrClosed) && !errors.Is(err, ErrSchema) && !errors.Is(err, ErrTooLarge)
+func (w *Watch) tooMany(n int) error {
+	return fmt.Errorf("%w: it has %d rows or more, and may have %d; watch a narrower query", ErrTooLarge, n, w.e.cfg.MaxRows)
 }
 
 // identity returns the values by which a row is told apart.
@@ -123,7 +147,7 @@ func (p *plan) identity(r store.Row) []record.Value {
 
 // whole compares the whole result with what is known.
 func (w *Watch) whole(ctx context.Context, p *plan, s *step) error {
-	rows, err := w.run(ctx, p, p.sql, p.args)
+	rows, err := w.run(ctx, p, p.sql, p.extra, p.args)
 	if err != nil {
 		return err
 	}
@@ -132,7 +156,7 @@ func (w *Watch) whole(ctx context.Context, p *plan, s *step) error {
 		for _, f := range rows {
 			s.progress.row++
 			s.initial[f.identity] = &Row{s.progress.row, f.cells}
-			s.bytes += sizeOf(f.cells)
+			s.bytes += weight(f.identity, f.cells)
 		}
 		return nil
 	}
@@ -170,7 +194,7 @@ func (w *Watch) some(ctx context.Context, p *plan, keys map[record.Key]struct{},
 		asked = append(asked, identityOf(cols))
 		args = append(args, cols...)
 	}
-	rows, err := w.run(ctx, p, p.point.sql(len(keys)), args)
+	rows, err := w.run(ctx, p, p.point.sql(len(keys)), len(p.point.key), args)
 	if err != nil {
 		return err
 	}
@@ -197,7 +221,8 @@ func (w *Watch) compare(s *step, gone []string, rows []found) {
 	slices.SortFunc(gone, func(a, b string) int { return cmp.Compare(w.rows[a].ID, w.rows[b].ID) })
 	for _, id := range gone {
 		r := w.rows[id]
-		s.bytes -= sizeOf(r.Cells)
+		s.bytes -= weight(id, r.Cells)
+		s.rows--
 		add(Delete, id, *r)
 	}
 	for _, f := range rows {
@@ -205,13 +230,14 @@ func (w *Watch) compare(s *step, gone []string, rows []found) {
 		if known && slices.EqualFunc(r.Cells, f.cells, record.Value.Equal) {
 			continue
 		}
-		s.bytes += sizeOf(f.cells)
+		s.bytes += weight(f.identity, f.cells)
 		if known {
-			s.bytes -= sizeOf(r.Cells)
+			s.bytes -= weight(f.identity, r.Cells)
 			add(Update, f.identity, Row{r.ID, f.cells})
 			continue
 		}
 		s.progress.row++
+		s.rows++
 		add(Insert, f.identity, Row{s.progress.row, f.cells})
 	}
 }

@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,3 +90,21 @@ func (e *Engine) running() bool {
 	}
 	return false
 }
+
+// Held returns the bytes of rows that the engine counts.
+func Held(e *Engine) int64 { return e.bytes.Load() }
+
+// Readers returns how many readers all watches count.
+func Readers(e *Engine) (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, w := range e.byID {
+		w.mu.Lock()
+		n += w.readers
+		w.mu.Unlock()
+	}
+	return n
+}
+
+// AggregateNames are those that the shape of a query knows.
+func AggregateNames() []string { return append(slices.Clone(aggregateNames), "min", "max") }

@@ -17,6 +17,7 @@ import (
 const schemaSQL = `
 CREATE TABLE m (id TEXT NOT NULL PRIMARY KEY, app TEXT NOT NULL DEFAULT '', port INTEGER, note BLOB);
 CREATE TABLE a (name TEXT NOT NULL, zone INTEGER NOT NULL, owner TEXT, PRIMARY KEY (name, zone));
+CREATE TABLE words (w TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;
 -- firebreak: local
 CREATE TABLE scratch (k TEXT PRIMARY KEY NOT NULL, v INTEGER);
 `
@@ -29,10 +30,21 @@ type node struct {
 	e    *live.Engine
 	stop func()
 	cfg  live.Config
+	sql  string
+	more func(*sqlite.Config)
 }
 
-func newNode(t testing.TB, cfg live.Config) *node {
-	n := &node{t: t, dir: t.TempDir(), cfg: cfg}
+// definitions has a node take users' tables from definitions.
+func definitions(n *node) {
+	n.sql = "CREATE TABLE m (id TEXT NOT NULL PRIMARY KEY, app TEXT NOT NULL DEFAULT '', port INTEGER, note BLOB)"
+	n.more = func(c *sqlite.Config) { c.Definitions, c.Views = true, nil }
+}
+
+func newNode(t testing.TB, cfg live.Config, options ...func(*node)) *node {
+	n := &node{t: t, dir: t.TempDir(), cfg: cfg, sql: schemaSQL, more: func(*sqlite.Config) {}}
+	for _, o := range options {
+		o(n)
+	}
 	n.start()
 	t.Cleanup(func() { n.stop() })
 	return n
@@ -40,14 +52,16 @@ func newNode(t testing.TB, cfg live.Config) *node {
 
 func (n *node) start() {
 	n.t.Helper()
-	tables, err := sqlite.ParseSQL(schemaSQL)
+	tables, err := sqlite.ParseSQL(n.sql)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.db, err = sqlite.Open(n.t.Context(), sqlite.Config{
+	stored := sqlite.Config{
 		Path: filepath.Join(n.dir, "node.db"), Fleet: "f", Cluster: "region/r", Node: "w1", Tables: tables, Durability: sqlite.OS,
-		Views: []string{"CREATE VIEW ports AS SELECT app, port FROM m WHERE port > 10"},
-	})
+		Views: []string{"CREATE VIEW ports AS SELECT app, port FROM m WHERE port > 10", "CREATE VIEW clocked AS SELECT id FROM m WHERE note > datetime('now')"},
+	}
+	n.more(&stored)
+	n.db, err = sqlite.Open(n.t.Context(), stored)
 	if err != nil {
 		n.t.Fatal(err)
 	}

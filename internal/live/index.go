@@ -26,7 +26,7 @@ func newIndex() index {
 }
 
 func (x *index) add(w *Watch) {
-	if m, table := w.plan.matched(); m != nil {
+	if m, table := w.matched(); m != nil {
 		for _, v := range m.values {
 			put(x.matches, matchKey{table, m.column, v}, w)
 		}
@@ -42,7 +42,7 @@ func (x *index) add(w *Watch) {
 }
 
 func (x *index) remove(w *Watch) {
-	if m, table := w.plan.matched(); m != nil {
+	if m, table := w.matched(); m != nil {
 		for _, v := range m.values {
 			take(x.matches, matchKey{table, m.column, v}, w)
 		}
@@ -56,11 +56,11 @@ func (x *index) remove(w *Watch) {
 	}
 }
 
-func (p *plan) matched() (*match, string) {
-	if p.point == nil {
+func (w *Watch) matched() (*match, string) {
+	if w.coarse || w.plan.point == nil {
 		return nil, ""
 	}
-	return p.point.match, p.point.table
+	return w.plan.point.match, w.plan.point.table
 }
 
 func put[K comparable](m map[K]map[*Watch]struct{}, k K, w *Watch) {

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
@@ -23,8 +26,18 @@ import (
 // changes that clients have seen. They are then told that their watch is
 // unknown, and begin anew.
 type journal struct {
-	db   *bolt.DB
-	keep uint64 // changes kept of one watch
+	path   string
+	db     *bolt.DB
+	keep   uint64 // changes kept of one watch
+	broken atomic.Bool
+}
+
+// known is a watch of the journal.
+type known struct {
+	id       uuid.UUID
+	sql      string
+	args     []record.Value
+	progress progress
 }
 
 // definition is what makes a watch: kept as JSON.
@@ -63,34 +76,77 @@ func machineStart() string {
 
 // openJournal opens the file, or begins it anew if it is damaged or may lack
 // what clients have seen. OnLine says whether the store still knows a position.
-func openJournal(path string, keep uint64, onLine func(store.Position) bool) (*journal, string, error) {
-	j := &journal{keep: keep}
+func openJournal(path string, keep uint64, onLine func(store.Position) bool) (*journal, []known, string, error) {
+	j := &journal{path: path, keep: keep}
+	var all []known
 	anew := ""
-	if err := j.open(path); err != nil {
-		anew = "it is damaged: " + err.Error()
-	} else if anew, err = j.check(onLine); err != nil {
-		anew = "it is damaged: " + err.Error()
+	err := guarded(j.open)
+	if err == nil {
+		anew, err = j.check(onLine)
 	}
-	if anew == "" {
-		return j, "", j.mark(machineStart())
-	}
-	if j.db != nil {
-		if err := j.db.Close(); err != nil {
-			return nil, "", fmt.Errorf("watch journal: %w", err)
+	if err == nil && anew == "" {
+		if all, err = j.list(); err == nil {
+			err = j.mark(machineStart())
 		}
 	}
+	if err != nil {
+		anew = "they are damaged: " + err.Error()
+	}
+	if anew == "" {
+		return j, all, "", nil
+	}
+	if j.db != nil {
+		_ = guarded(j.db.Close)
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, "", fmt.Errorf("watch journal: %w", err)
+		return nil, nil, "", fmt.Errorf("watch journal: %w", err)
 	}
-	if err := j.open(path); err != nil {
-		return nil, "", fmt.Errorf("watch journal: %w", err)
+	j = &journal{path: path, keep: keep}
+	if err := j.open(); err != nil {
+		return nil, nil, "", fmt.Errorf("watch journal: %w", err)
 	}
-	return j, anew, j.mark(machineStart())
+	return j, nil, anew, j.mark(machineStart())
 }
 
-func (j *journal) open(path string) (err error) {
-	j.db, err = bolt.Open(path, 0o600, &bolt.Options{
-		NoSync: true, NoGrowSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType, Timeout: time.Second,
+// guarded makes an error of what a damaged file does: the library panics over
+// pages that cannot be, and the memory of a file that was cut short faults.
+func guarded(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", errDamaged, r)
+		}
+	}()
+	return fn()
+}
+
+// view and update run fn in a transaction. After one that found damage nothing
+// more is read or written, and the next start begins anew.
+func (j *journal) view(fn func(*bolt.Tx) error) error {
+	return j.run(func() error { return j.db.View(fn) })
+}
+
+func (j *journal) update(fn func(*bolt.Tx) error) error {
+	return j.run(func() error { return j.db.Update(fn) })
+}
+
+func (j *journal) run(fn func() error) error {
+	if j.broken.Load() {
+		return fmt.Errorf("%w: restart the node, and watches begin anew", errDamaged)
+	}
+	err := guarded(fn)
+	if errors.Is(err, errDamaged) && !j.broken.Swap(true) {
+		err = errors.Join(err, os.Remove(j.path))
+	}
+	return err
+}
+
+// open has the list of free pages kept in the file: without it the library
+// looks for them at each open in a goroutine of its own, whose panic over a
+// damaged page nobody could catch.
+func (j *journal) open() (err error) {
+	j.db, err = bolt.Open(j.path, 0o600, &bolt.Options{
+		NoSync: true, NoGrowSync: true, FreelistType: bolt.FreelistMapType, Timeout: time.Second,
 	})
 	if err != nil {
 		return err
@@ -106,7 +162,7 @@ func (j *journal) open(path string) (err error) {
 
 // check says why the journal cannot be continued.
 func (j *journal) check(onLine func(store.Position) bool) (anew string, err error) {
-	err = j.db.View(func(tx *bolt.Tx) error {
+	err = j.view(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		at, machine := meta.Get(keyPosition), string(meta.Get(keyMachine))
 		switch {
@@ -129,18 +185,21 @@ func (j *journal) check(onLine func(store.Position) bool) (anew string, err erro
 }
 
 func (j *journal) mark(machine string) error {
-	return j.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyMachine, []byte(machine)) })
+	return j.update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyMachine, []byte(machine)) })
 }
 
 // close ends the journal in order: only then may another start of the machine
 // go on with it.
 func (j *journal) close() error {
+	if j.broken.Load() {
+		return nil // what it holds is no good, and its locks may be held for ever
+	}
 	return errors.Join(j.mark("clean"), j.db.Sync(), j.db.Close())
 }
 
-// list calls fn for every watch.
-func (j *journal) list(fn func(uuid.UUID, definition, progress) error) error {
-	return j.db.View(func(tx *bolt.Tx) error {
+// list returns every watch.
+func (j *journal) list() (all []known, err error) {
+	err = j.view(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketWatches).ForEachBucket(func(k []byte) error {
 			id, err := uuid.FromBytes(k)
 			if err != nil {
@@ -151,9 +210,15 @@ func (j *journal) list(fn func(uuid.UUID, definition, progress) error) error {
 			if err := json.Unmarshal(b.Get(keyDefinition), &d); err != nil {
 				return err
 			}
-			return fn(id, d, readProgress(b.Get(keyProgress)))
+			args, err := readArgs(d.Args)
+			if b.Bucket(bucketRows) == nil || b.Bucket(bucketLog) == nil {
+				err = errDamaged
+			}
+			all = append(all, known{id, d.SQL, args, readProgress(b.Get(keyProgress))})
+			return err
 		})
 	})
+	return all, err
 }
 
 func readProgress(b []byte) progress {
@@ -174,7 +239,7 @@ func (j *journal) define(id uuid.UUID, d definition) error {
 	if err != nil {
 		return err
 	}
-	return j.db.Update(func(tx *bolt.Tx) error {
+	return j.update(func(tx *bolt.Tx) error {
 		b, err := tx.Bucket(bucketWatches).CreateBucketIfNotExists(id[:])
 		if err != nil {
 			return err
@@ -196,6 +261,7 @@ type step struct {
 	position store.Position
 	initial  map[string]*Row // the rows of a watch's first look, which are no changes
 	bytes    int             // by how much the rows grew
+	rows     int             // by how many, the first look's aside
 }
 
 // write keeps a step. The progress comes back with what was forgotten.
@@ -204,7 +270,7 @@ func (j *journal) write(id uuid.UUID, s step) (progress, error) {
 	if p.from == 0 {
 		p.from = 1
 	}
-	err := j.db.Update(func(tx *bolt.Tx) error {
+	err := j.update(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketWatches).Bucket(id[:])
 		if b == nil {
 			return fmt.Errorf("watch %v is not in the journal", id)
@@ -250,8 +316,12 @@ func writeChange(rows, log *bolt.Bucket, identity string, c Change) error {
 // rows reads what a watch knows.
 func (j *journal) rows(id uuid.UUID) (map[string]*Row, error) {
 	out := map[string]*Row{}
-	err := j.db.View(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketWatches).Bucket(id[:]).Bucket(bucketRows).ForEach(func(k, v []byte) error {
+	err := j.view(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketWatches).Bucket(id[:])
+		if b == nil {
+			return ErrUnknown
+		}
+		return b.Bucket(bucketRows).ForEach(func(k, v []byte) error {
 			r, err := readRow(v)
 			out[string(k)] = &r
 			return err
@@ -263,7 +333,7 @@ func (j *journal) rows(id uuid.UUID) (map[string]*Row, error) {
 // read returns up to limit changes after one.
 func (j *journal) read(id uuid.UUID, after uint64, limit int) ([]Change, error) {
 	var out []Change
-	err := j.db.View(func(tx *bolt.Tx) error {
+	err := j.view(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketWatches).Bucket(id[:])
 		if b == nil {
 			return ErrUnknown
@@ -283,7 +353,7 @@ func (j *journal) read(id uuid.UUID, after uint64, limit int) ([]Change, error) 
 
 // drop forgets a watch.
 func (j *journal) drop(id uuid.UUID) error {
-	err := j.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketWatches).DeleteBucket(id[:]) })
+	err := j.update(func(tx *bolt.Tx) error { return tx.Bucket(bucketWatches).DeleteBucket(id[:]) })
 	if err != nil {
 		return fmt.Errorf("watch journal: %w", err)
 	}

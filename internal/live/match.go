@@ -1,6 +1,7 @@
 package live
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -128,7 +129,8 @@ func affinityOf(declared string) func(record.Value) bool {
 	var types []record.Type
 	switch {
 	case has("INT"):
-		types = []record.Type{record.Integer}
+		// The least integer equals a real that is kept as one: no other does.
+		return func(v record.Value) bool { return v.Type == record.Integer && v.Int != math.MinInt64 }
 	case has("CHAR"), has("CLOB"), has("TEXT"):
 		types = []record.Type{record.Text}
 	case has("BLOB"), u == "":

@@ -127,7 +127,7 @@ func (e *Engine) add(sql string, args []record.Value, p *plan) (*Watch, error) {
 	o := e.byText[text]
 	if o == nil {
 		e.byID[w.id], e.byText[text] = w, w
-	} else {
+	} else { // it may have ended already: then its readers are told why
 		o.mu.Lock()
 		o.readers++
 		o.mu.Unlock()
@@ -175,19 +175,11 @@ func (e *Engine) wake(ctx context.Context, w *Watch) error {
 	if !w.resting {
 		return nil // somebody else was faster
 	}
-	w.plan, w.resting, w.ready, w.all = p, false, false, true
+	w.plan, w.resting, w.ready, w.all, w.coarse = p, false, false, true, false
+	w.anew = p.schema != e.cfg.DB.SchemaVersion()
 	e.index.add(w)
 	w.schedule()
 	return nil
-}
-
-// enqueue hands w to the evaluators of its kind.
-func (e *Engine) enqueue(w *Watch) {
-	if w.plan.point != nil {
-		e.points.push(w)
-	} else {
-		e.queries.push(w)
-	}
 }
 
 const tidyEvery = 5 * time.Second
@@ -235,7 +227,7 @@ func (e *Engine) sweep() {
 func (e *Engine) rest(w *Watch) {
 	e.index.remove(w)
 	e.bytes.Add(int64(-w.bytes))
-	w.resting, w.ready, w.rows, w.bytes, w.recent, w.size, w.dirty, w.all = true, false, nil, 0, nil, 0, nil, false
+	w.resting, w.ready, w.rows, w.bytes, w.recent, w.size, w.dirty, w.all, w.snap = true, false, nil, 0, nil, 0, nil, false, nil
 	w.plan = nil // the schema may change
 }
 
@@ -248,7 +240,7 @@ func (e *Engine) forget(w *Watch) {
 		if !w.resting {
 			e.index.remove(w)
 			e.bytes.Add(int64(-w.bytes))
-			w.resting = true
+			w.resting, w.bytes, w.snap = true, 0, nil
 		}
 		if w.err == nil {
 			w.fail(ErrUnknown)

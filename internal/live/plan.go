@@ -29,9 +29,11 @@ type plan struct {
 	sql     string         // the query, with the columns of identity after its own
 	args    []record.Value // of the query
 	columns []string       // what the client sees
+	extra   int            // how many columns of sql are not the client's
 	ids     []int          // places of the columns of identity in a row of sql
 	whole   bool           // the whole row is its identity; equal rows are told apart by their number
 	tables  []string       // what it depends on
+	schema  int64          // the version of the schema that it was made for, or an earlier one
 	point   *point         // how to look at single rows; nil if the query must be run as a whole
 }
 
@@ -51,9 +53,15 @@ type match struct {
 	values []record.Value
 }
 
+// query is how watches ask the store.
+func query(sql string, args []record.Value) sqlite.Query {
+	return sqlite.Query{Caller: "a watch", SQL: sql, Args: args, Watch: true}
+}
+
 // newPlan decides how to watch a query.
 func (e *Engine) newPlan(ctx context.Context, sql string, args []record.Value) (*plan, error) {
 	db := e.cfg.DB
+	version := db.SchemaVersion()
 	stmt, keyword, err := sqltext.Single(sql)
 	if err != nil {
 		return nil, &RefusedError{err.Error()}
@@ -61,7 +69,7 @@ func (e *Engine) newPlan(ctx context.Context, sql string, args []record.Value) (
 	if keyword != "SELECT" && keyword != "WITH" && keyword != "VALUES" {
 		return nil, refused("only a SELECT can be watched, and this is %s", keyword)
 	}
-	d, err := db.Describe(ctx, stmt)
+	d, err := db.Describe(ctx, query(stmt, nil))
 	if err != nil {
 		return nil, describeError(err)
 	}
@@ -72,11 +80,11 @@ func (e *Engine) newPlan(ctx context.Context, sql string, args []record.Value) (
 	if err != nil {
 		return nil, err
 	}
-	if err := checkConstant(stmt, args, d.Functions); err != nil {
+	if err := checkConstant(ctx, db, stmt, args, d.Functions); err != nil {
 		return nil, err
 	}
 	sh := parseShape(stmt)
-	p := &plan{sql: stmt, args: args, columns: d.Columns, tables: d.Tables, whole: true}
+	p := &plan{sql: stmt, args: args, columns: d.Columns, tables: d.Tables, whole: true, schema: version}
 	p.identify(ctx, db, sh, tables)
 	err = p.pointed(ctx, db, sh, tables)
 	if e.mutate != nil {
@@ -115,35 +123,6 @@ func dependencies(db *sqlite.DB, d sqlite.Description) (map[string]schema.Table,
 		return nil, refused("at least 1 table is required in FROM / JOIN clause")
 	}
 	return out, nil
-}
-
-var changing = []string{
-	"random", "randomblob", "changes", "total_changes", "last_insert_rowid", "current_timestamp", "current_date", "current_time",
-}
-
-var dateFunctions = []string{"date", "time", "datetime", "julianday", "unixepoch", "strftime", "timediff"}
-
-// checkConstant refuses a query whose result changes while no table does.
-func checkConstant(sql string, args []record.Value, functions []string) error {
-	for _, f := range functions {
-		if slices.Contains(changing, f) {
-			return refused("the result of %s() changes without any write, so it cannot be watched; pass the value as a parameter", f)
-		}
-	}
-	dated := slices.ContainsFunc(functions, func(f string) bool { return slices.Contains(dateFunctions, f) })
-	if !dated {
-		return nil
-	}
-	now := slices.ContainsFunc(args, func(v record.Value) bool { return strings.EqualFold(v.Data, "now") })
-	tokens := sqltext.Lex(sql)
-	for i, t := range tokens {
-		empty := i+2 < len(tokens) && slices.Contains(dateFunctions, strings.ToLower(t.Text)) && tokens[i+1].Is("(") && tokens[i+2].Is(")")
-		now = now || empty || t.Kind == sqltext.String && strings.EqualFold(t.Text, "'now'")
-	}
-	if now {
-		return refused("the time of day changes without any write, so a query with 'now' cannot be watched; pass the time as a parameter")
-	}
-	return nil
 }
 
 // identify adds the columns by which rows are told apart, if there are such.
@@ -185,11 +164,11 @@ func (p *plan) identify(ctx context.Context, db *sqlite.DB, sh shape, tables map
 	if len(extra) > 0 {
 		sql = sh.sql[:sh.fromAt] + ", " + strings.Join(extra, ", ") + " " + sh.sql[sh.fromAt:]
 	}
-	d, err := db.Describe(ctx, sql)
+	d, err := db.Describe(ctx, query(sql, nil))
 	if err != nil || len(d.Columns) != width+len(extra) || !slices.Equal(d.Columns[:width], p.columns) || d.Parameters != len(p.args) {
 		return
 	}
-	p.sql, p.ids, p.whole = sql, ids, false
+	p.sql, p.extra, p.ids, p.whole = sql, len(extra), ids, false
 }
 
 // pointed finds out whether single rows of the query can be looked at.
@@ -207,7 +186,7 @@ func (p *plan) pointed(ctx context.Context, db *sqlite.DB, sh shape, tables map[
 		pt.head += "(" + sh.condition + "\n) AND "
 	}
 	// What comes after the condition (ORDER BY) is left out; it may hold parameters.
-	d, err := db.Describe(ctx, pt.sql(1))
+	d, err := db.Describe(ctx, query(pt.sql(1), nil))
 	if err != nil || d.Parameters != len(p.args)+len(pt.key) || !slices.Equal(d.Tables, p.tables) {
 		return nil
 	}
@@ -256,7 +235,7 @@ func (pt *point) sql(n int) string {
 // byte by byte.
 func hasCollation(ctx context.Context, db *sqlite.DB, table string) (bool, error) {
 	found := false
-	q := sqlite.Query{SQL: "SELECT sql FROM sqlite_schema WHERE lower(name) = ?", Args: []record.Value{record.Of(table)}}
+	q := query("SELECT sql FROM sqlite_schema WHERE lower(name) = ?", []record.Value{record.Of(table)})
 	_, err := db.Query(ctx, q, func(_ []string, r store.Row) error {
 		found = found || r != nil && contains(sqltext.Lex(r[0].Data), "COLLATE")
 		return nil

@@ -54,6 +54,10 @@ func (q *queue) serve(ctx context.Context) error {
 		case <-q.more:
 		}
 		for w := q.pop(); w != nil && ctx.Err() == nil; w = q.pop() {
+			if to := w.belongs(); to != q {
+				to.push(w) // more is to be looked at than when it was put here
+				continue
+			}
 			w.look(ctx)
 		}
 	}

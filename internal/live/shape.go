@@ -17,7 +17,7 @@ type shape struct {
 	aggregate bool     // aggregates without GROUP BY: one row
 	windows   bool     // window functions
 	limited   bool     // LIMIT
-	nested    bool     // more than one SELECT, or a WITH
+	nested    bool     // more than one SELECT, a WITH, or IN with the name of a table
 	grouped   bool     // GROUP BY
 	group     []string // its terms
 	from      []source
@@ -54,7 +54,7 @@ func parseShape(sql string) shape {
 		s.compound = true
 		return s
 	}
-	s.nested = selects > 1 || top[0].Is("WITH")
+	s.nested = selects > 1 || top[0].Is("WITH") || inTable(tokens)
 	ctes := top[:first]
 	s.clauses(tokens, top[first:])
 	for _, src := range s.from {
@@ -235,8 +235,19 @@ var aggregateNames = []string{
 	"jsonb_group_array", "jsonb_group_object", "median", "percentile", "percentile_cont", "percentile_disc",
 }
 
+// inTable reports whether IN is followed by the name of a table, all of whose
+// rows it looks at.
+func inTable(ts []sqltext.Token) bool {
+	for i := 0; i+1 < len(ts); i++ {
+		if ts[i].Is("IN") && !ts[i+1].Is("(") {
+			return true
+		}
+	}
+	return false
+}
+
 // aggregates reports whether result columns hold an aggregate, outside of
-// subqueries and not as a window function.
+// subqueries and not as a window function. SQLite allows none elsewhere.
 func aggregates(ts []sqltext.Token) bool {
 	for i := 0; i+1 < len(ts); i++ {
 		if ts[i].Is("(") && (ts[i+1].Is("SELECT") || ts[i+1].Is("WITH")) {

@@ -20,7 +20,7 @@ type Updates struct {
 
 	mu      sync.Mutex
 	waiting []KeyChange
-	lost    bool
+	err     error // why it ended
 	more    chan struct{}
 }
 
@@ -69,18 +69,19 @@ func (u *Updates) add(c store.Change) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if len(u.waiting) >= maxUpdates {
-		u.waiting, u.lost = nil, true
+		u.waiting, u.err = nil, fmt.Errorf("%w: more than %d changes of %s waited to be read", ErrBehind, maxUpdates, u.table)
 	}
-	if !u.lost {
+	if u.err == nil {
 		u.waiting = append(u.waiting, KeyChange{cols, c.New == nil})
 	}
 	u.signal()
 }
 
-func (u *Updates) lose() {
+// end makes the reader's next look the last.
+func (u *Updates) end(err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.waiting, u.lost = nil, true
+	u.waiting, u.err = nil, err
 	u.signal()
 }
 
@@ -95,11 +96,11 @@ func (u *Updates) signal() {
 func (u *Updates) Next(ctx context.Context) ([]KeyChange, error) {
 	for {
 		u.mu.Lock()
-		out, lost := u.waiting, u.lost
+		out, err := u.waiting, u.err
 		u.waiting = nil
 		u.mu.Unlock()
-		if lost {
-			return nil, fmt.Errorf("%w: more than %d changes of %s waited to be read", ErrBehind, maxUpdates, u.table)
+		if err != nil {
+			return nil, err
 		}
 		if len(out) > 0 {
 			return out, nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
+	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 )
 
 // Watch is a query whose result is followed: one for all who ask the same
@@ -40,9 +41,15 @@ type Watch struct {
 	size     int      // their bytes
 	more     chan struct{}
 	dirty    map[record.Key]struct{}
-	all      bool // the whole query must be looked at
-	running  bool // an evaluator has it, or it waits for one
-	earliest time.Time
+	all      bool          // the whole query must be looked at
+	late     bool          // its last look was over the limit of time
+	anew     bool          // the schema changed since its plan was made
+	running  bool          // an evaluator has it, or it waits for one
+	earliest time.Time     // of the next look at the whole query
+	cost     time.Duration // of the last one
+	snap     []Row         // the rows by id, for readers who come at once; nil if none came since the last change
+
+	coarse bool // in the index with its tables alone; owned by e.mu
 }
 
 // ID returns the watch's id, which survives restarts.
@@ -59,20 +66,21 @@ func (w *Watch) Columns() []string {
 }
 
 // Snapshot waits for the watch's first look at its result, and returns the
-// rows, by id, and the change that they include.
+// rows, by id, and the change that they include. They are not to be changed.
 func (w *Watch) Snapshot(ctx context.Context) ([]Row, uint64, error) {
 	if err := w.wait(ctx, func() bool { return w.ready }); err != nil {
 		return nil, 0, err
 	}
 	w.mu.Lock()
-	rows := make([]Row, 0, len(w.rows))
-	for _, r := range w.rows {
-		rows = append(rows, *r)
+	defer w.mu.Unlock()
+	if w.snap == nil { // many readers share one: theirs may be long
+		w.snap = make([]Row, 0, len(w.rows))
+		for _, r := range w.rows {
+			w.snap = append(w.snap, *r)
+		}
+		slices.SortFunc(w.snap, func(a, b Row) int { return cmp.Compare(a.ID, b.ID) })
 	}
-	last := w.progress.last
-	w.mu.Unlock()
-	slices.SortFunc(rows, func(a, b Row) int { return cmp.Compare(a.ID, b.ID) })
-	return rows, last, nil
+	return w.snap, w.progress.last, nil
 }
 
 // wait returns once cond, which is called with w.mu held, is true.
@@ -171,25 +179,60 @@ func (w *Watch) schedule() {
 		return
 	}
 	w.running = true
-	if d := w.earliest.Sub(w.e.cfg.Now()); d > 0 {
-		time.AfterFunc(d, func() { w.e.enqueue(w) })
+	q := w.queue()
+	if d := w.earliest.Sub(w.e.cfg.Now()); d > 0 && w.all && !w.anew {
+		time.AfterFunc(d, func() { q.push(w) })
 		return
 	}
-	w.e.enqueue(w)
+	q.push(w)
+}
+
+func (w *Watch) belongs() *queue {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.queue()
+}
+
+// queue is where the watch waits for its next look. Called with w.mu held.
+func (w *Watch) queue() *queue {
+	switch {
+	case !w.all && w.ready:
+		return w.e.points
+	case w.cost > slow:
+		return w.e.heavy
+	case w.plan.point != nil && w.plan.point.match != nil:
+		return w.e.points
+	}
+	return w.e.queries
 }
 
 // look brings the watch up to date. Only one evaluator has it at a time.
 func (w *Watch) look(ctx context.Context) {
 	w.mu.Lock()
-	keys, all := w.dirty, w.all
-	w.dirty, w.all = nil, false
+	keys, all, anew := w.dirty, w.all, w.anew
+	w.dirty, w.all, w.anew = nil, false, false
 	w.mu.Unlock()
 	start := time.Now()
-	err := w.evaluate(ctx, keys, all)
+	var err error
+	if anew {
+		err = w.replan(ctx)
+	}
+	if err == nil {
+		err = w.evaluate(ctx, keys, all)
+	}
+	if refusal := (*queryError)(nil); errors.As(err, &refusal) {
+		err = w.again(ctx, refusal)
+	}
 	cost := time.Since(start)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.running = false
+	if over := (*sqlite.LimitError)(nil); errors.As(err, &over) && over.What == "time" && w.ready && !w.late {
+		w.late, w.all, w.anew, err = true, true, w.anew || anew, nil // once it may be the machine's fault
+		all = true
+	} else if err == nil {
+		w.late = false
+	}
 	if err != nil && w.err == nil {
 		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
 			err = ErrStopping
@@ -197,9 +240,9 @@ func (w *Watch) look(ctx context.Context) {
 		w.fail(err)
 		return
 	}
-	if all && w.plan.point == nil {
+	if all {
 		// A query may take a tenth of one processor, and no more.
-		w.earliest = w.e.cfg.Now().Add(min(9*cost, maxPause))
+		w.cost, w.earliest = cost, w.e.cfg.Now().Add(min(9*cost, maxPause))
 	}
 	if w.all || len(w.dirty) > 0 {
 		w.schedule()
@@ -217,8 +260,15 @@ func (w *Watch) fail(err error) {
 func (w *Watch) publish(s step) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.err != nil { // it was forgotten meanwhile, with the rows that it had
+		w.e.bytes.Add(int64(-s.bytes))
+		return
+	}
 	for identity, r := range s.initial {
 		w.rows[identity] = r
+	}
+	if len(s.changes) > 0 {
+		w.snap = nil
 	}
 	for i, c := range s.changes {
 		if c.Kind == Delete {

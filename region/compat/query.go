@@ -42,7 +42,7 @@ func (h *Handler) queries(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	start := time.Now()
-	d, err := h.DB.Describe(r.Context(), stmt.sql)
+	d, err := h.DB.Describe(r.Context(), sqlite.Query{SQL: stmt.sql})
 	switch {
 	case err != nil:
 		fail(w, queryStatus(err), explain(err))

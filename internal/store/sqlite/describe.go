@@ -19,10 +19,11 @@ type Description struct {
 	Functions  []string // that it calls, in lower case, sorted
 }
 
-// Describe prepares a statement as Query would, and tells what it reads.
-func (db *DB) Describe(ctx context.Context, sql string) (Description, error) {
+// Describe prepares a statement as Query would, and tells what it reads. It
+// needs no values for its parameters.
+func (db *DB) Describe(ctx context.Context, q Query) (Description, error) {
 	var d Description
-	err := db.users.with(ctx, func(c *conn) error {
+	err := db.poolOf(q).with(ctx, func(c *conn) error {
 		reads, functions := map[string]bool{}, map[string]bool{}
 		c.guard.note = func(op int, a, b string) {
 			switch op {
@@ -32,7 +33,7 @@ func (db *DB) Describe(ctx context.Context, sql string) (Description, error) {
 				functions[b] = true
 			}
 		}
-		s, err := c.prepareAny(sql, readingWords...)
+		s, err := c.prepareAny(q.SQL, readingWords...)
 		c.guard.note = nil
 		if err != nil {
 			return err

@@ -13,6 +13,9 @@ import (
 // be at once; more wait for a turn.
 const maxSnapshots = 16
 
+// watchReaders is how many queries of watches run at once, and are described.
+const watchReaders = 4
+
 // pool keeps read-only connections, opened when first needed. A nil in free is
 // room for one.
 type pool struct {

@@ -18,6 +18,7 @@ type Query struct {
 	Named   map[string]record.Value // in place of Args, as in [Statement]
 	MaxRows int                     // cut the answer there; zero, or more than the store's limit: its limit, beyond which the query is refused
 	Timeout time.Duration           // zero, or more than the store's limit: its limit
+	Watch   bool                    // on the connections of watches: however busy users keep theirs, these are free
 }
 
 // readingWords begin what Query runs.
@@ -75,11 +76,12 @@ func (db *DB) query(ctx context.Context, q Query, row func([]string, store.Row) 
 		return Result{}, err
 	}
 	defer done()
-	c, err := db.users.get(ctx)
+	pool := db.poolOf(q)
+	c, err := pool.get(ctx)
 	if err != nil {
 		return Result{}, tooLong(outer, err, limit)
 	}
-	defer db.users.put(c)
+	defer pool.put(c)
 	s, args, err := c.prepareUser(Statement{q.SQL, q.Args, q.Named}, readingWords...)
 	if err != nil {
 		return Result{}, err
@@ -118,6 +120,14 @@ func (db *DB) query(ctx context.Context, q Query, row func([]string, store.Row) 
 		err = &LimitError{"temporary space", fmt.Sprintf("%d bytes", limit.Temp)}
 	}
 	return res, tooLong(outer, err, limit)
+}
+
+// poolOf returns the connections that a query runs on.
+func (db *DB) poolOf(q Query) *pool {
+	if q.Watch {
+		return db.watches
+	}
+	return db.users
 }
 
 func (q Query) reading() Reading { return Reading{Caller: q.Caller, Statement: shorten(q.SQL)} }

@@ -51,6 +51,7 @@ type DB struct {
 	jobs    chan *job
 	line    *feedLine // the feed
 	users   *pool     // readers of users' SQL
+	watches *pool     // readers of watched SQL
 	inside  *pool     // readers of the engine
 	readers readers
 	wal     *checkpointer
@@ -172,6 +173,7 @@ func open(ctx context.Context, cfg Config, lock *fileLock) (*DB, error) {
 		return nil, err
 	}
 	db.users = newPool(cfg.Limits.Readers, func() (*conn, error) { return openReader(cfg, true) })
+	db.watches = newPool(watchReaders, func() (*conn, error) { return openReader(cfg, true) })
 	db.inside = newPool(maxSnapshots, func() (*conn, error) { return openReader(cfg, false) })
 	db.ended.Go(db.run)
 	db.ended.Go(func() { db.wal.run(db.quit) })
@@ -303,7 +305,7 @@ func (db *DB) Close() error {
 		} else {
 			err = db.c.keepLog() // what the disk has is for the next start to judge
 		}
-		err = errors.Join(err, db.users.close(), db.inside.close(), db.wal.close(), db.c.close(), db.intents.close(), db.lock.release())
+		err = errors.Join(err, db.users.close(), db.watches.close(), db.inside.close(), db.wal.close(), db.c.close(), db.intents.close(), db.lock.release())
 		db.metrics.unregister()
 	})
 	if err != nil {
@@ -330,7 +332,7 @@ func (db *DB) Stats() Stats {
 	s := Stats{
 		Rows: map[string]int64{}, Withheld: db.withheld().all(), WALBytes: db.wal.size(),
 		Pinned: db.wal.pinned(), Paused: db.wal.paused.Load(),
-		Queue: db.remote.length(), Readers: db.users.busy() + db.inside.busy(),
+		Queue: db.remote.length(), Readers: db.users.busy() + db.watches.busy() + db.inside.busy(),
 	}
 	ctx, stop := context.WithTimeout(context.Background(), db.cfg.Limits.Time)
 	defer stop()

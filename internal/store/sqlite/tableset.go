@@ -34,6 +34,10 @@ func newTableSet(at int64, tables []*table) *tableSet {
 // tables returns the tables of now.
 func (db *DB) tables() *tableSet { return db.tableSet.Load() }
 
+// SchemaVersion rises with every change of the tables: what was concluded from
+// them under another version is to be concluded anew.
+func (db *DB) SchemaVersion() int64 { return db.tables().at }
+
 // Tables implements [store.Store].
 func (db *DB) Tables() []schema.Table {
 	var out []schema.Table
