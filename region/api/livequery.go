@@ -176,6 +176,8 @@ func liveError(err error) error {
 		return status.Error(codes.Unavailable, err.Error())
 	case errors.Is(err, live.ErrSchema):
 		return status.Error(codes.Aborted, err.Error())
+	case errors.Is(err, live.ErrFault):
+		return status.Error(codes.FailedPrecondition, err.Error())
 	}
 	return code(err)
 }

@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -171,7 +172,8 @@ func (s *stream) change(c live.Change) {
 // cut ends a stream that cannot go on. A watch that ended by itself says why;
 // it is unknown from then on.
 func (h *Handler) cut(out *stream, err error) {
-	if errors.Is(err, live.ErrSchema) || errors.Is(err, live.ErrTooLarge) {
+	mayResume := errors.Is(err, live.ErrStopping) || errors.Is(err, live.ErrBehind) || errors.Is(err, context.Canceled)
+	if !mayResume {
 		out.line(errorLine(err))
 		out.flush()
 		h.Logger.Warn("a subscription ended", "err", err)
@@ -193,7 +195,7 @@ func (h *Handler) updates(w http.ResponseWriter, r *http.Request) {
 	for out.err == nil {
 		changes, err := u.Next(r.Context())
 		if err != nil {
-			break
+			h.cut(out, err)
 		}
 		for _, c := range changes {
 			kind := "update"

@@ -221,3 +221,20 @@ func TestHTTP1ThatAsksForAnUpgrade(t *testing.T) {
 		t.Errorf("%s %d", res.Proto, res.StatusCode)
 	}
 }
+
+// A row that a query fails on is told to its readers, and the stream is cut.
+func TestSubscriptionOverABadRow(t *testing.T) {
+	s := newServer(t, compat.Config{})
+	const parsed = `"SELECT id, json_extract(metadata, '$.a') FROM machines"`
+	l, other := s.stream(h2, "POST", "/v1/subscriptions", parsed), s.stream(h2, "POST", "/v1/subscriptions", subscribed)
+	l.expect(`{"columns":["id","json_extract(metadata, '$.a')"]}`, `{"eoq":{"time":T,"change_id":0}}`)
+	other.expect(`{"columns":["id","port"]}`, `{"eoq":{"time":T,"change_id":0}}`)
+	s.write(`["INSERT INTO machines (id, app, metadata) VALUES ('m1', 'web', '{')"]`)
+	if got := l.next(); !strings.HasPrefix(got, `{"error":"`) || !strings.Contains(got, "malformed JSON") {
+		t.Errorf("told %s", got)
+	}
+	if _, err := io.ReadAll(l.r); err == nil {
+		t.Error("the stream ended in order")
+	}
+	other.expect(`{"change":["insert",1,["m1",null],1]}`)
+}
