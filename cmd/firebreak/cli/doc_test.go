@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/cell"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/devfile"
 )
 
@@ -62,7 +63,7 @@ func jsonKeys(typ reflect.Type) []string {
 	for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
 		typ = typ.Elem()
 	}
-	if typ.Kind() != reflect.Struct || typ == reflect.TypeFor[value]() {
+	if typ.Kind() != reflect.Struct || typ == reflect.TypeFor[cell.Value]() {
 		return nil
 	}
 	var out []string

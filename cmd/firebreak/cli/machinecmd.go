@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/cell"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -266,7 +267,7 @@ func (e *env) printWritten(w written) error {
 		ids  []string
 	}{{"written as", w.Points}, {"ended", w.Ended}, {"will end once the node is caught up", w.Pending}, {"not run by this worker", w.Unknown}} {
 		if len(list.ids) > 0 {
-			fmt.Fprintf(e.out, "%s: %s\n", list.what, printable(strings.Join(list.ids, " ")))
+			fmt.Fprintf(e.out, "%s: %s\n", list.what, cell.Printable(strings.Join(list.ids, " ")))
 		}
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/cell"
 )
 
 // format is how an answer is printed.
@@ -48,26 +50,15 @@ func (e *env) json(v any) error {
 func (e *env) table(heading []string, rows [][]string) error {
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
 	for _, r := range append([][]string{slices.Clone(heading)}, rows...) {
-		for i, cell := range r {
-			r[i] = printable(cell)
+		for i, text := range r {
+			r[i] = cell.Printable(text)
 		}
 		fmt.Fprintln(w, strings.Join(r, "\t"))
 	}
 	return w.Flush()
 }
 
-// printable keeps a value from moving the cursor or breaking the columns of a
-// terminal: what comes from a row is shown, not obeyed.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
-}
-
 // note prints a line for a person beside an answer.
 func (e *env) note(format string, args ...any) {
-	fmt.Fprintln(e.err, printable(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(e.err, cell.Printable(fmt.Sprintf(format, args...)))
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/cell"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	clusterpb "github.com/firebreak-dev/firebreak/proto/firebreak/cluster/v1"
@@ -31,16 +32,16 @@ type queryFlags struct {
 
 // queryAnswer is the answer of query -o json. Its keys are a contract.
 type queryAnswer struct {
-	Columns  []string  `json:"columns"`
-	Rows     [][]value `json:"rows"`
-	Coverage coverages `json:"coverage"`
-	Complete bool      `json:"complete"`
+	Columns  []string       `json:"columns"`
+	Rows     [][]cell.Value `json:"rows"`
+	Coverage coverages      `json:"coverage"`
+	Complete bool           `json:"complete"`
 }
 
 // regionRow is a row and where it comes from.
 type regionRow struct {
 	region string
-	row    []value
+	row    []cell.Value
 }
 
 // queryResult is what one server answered, as far as it came.
@@ -148,11 +149,11 @@ func (e *env) queryNode(ctx context.Context, sql string, q queryFlags, args []*c
 func queryArgs(args []string) ([]*clusterpb.Value, error) {
 	var out []*clusterpb.Value
 	for _, a := range args {
-		v, err := parseValue(a)
+		v, err := cell.Parse(a)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, v.proto())
+		out = append(out, v.Proto())
 	}
 	return out, nil
 }
@@ -219,7 +220,7 @@ func (r *queryResult) add(columns []string, region string, rows []*clusterpb.Row
 		r.columns = columns
 	}
 	for _, row := range rows {
-		r.rows = append(r.rows, regionRow{region, fromRow(row)})
+		r.rows = append(r.rows, regionRow{region, cell.FromRow(row)})
 	}
 }
 
@@ -252,7 +253,7 @@ func (e *env) printQuery(r queryResult) error {
 	}
 	switch e.format {
 	case formatJSON:
-		a := queryAnswer{Columns: columns, Rows: [][]value{}, Coverage: r.coverage, Complete: r.complete}
+		a := queryAnswer{Columns: columns, Rows: [][]cell.Value{}, Coverage: r.coverage, Complete: r.complete}
 		for _, row := range r.rows {
 			a.Rows = append(a.Rows, row.row)
 		}
@@ -274,7 +275,7 @@ func (e *env) printQuery(r queryResult) error {
 			cells = append(cells, row.region)
 		}
 		for _, v := range row.row {
-			cells = append(cells, v.text())
+			cells = append(cells, v.Text())
 		}
 		rows = append(rows, cells)
 	}
@@ -288,8 +289,8 @@ func (e *env) printQueryLines(columns []string, r queryResult) error {
 	}
 	for _, row := range r.rows {
 		if err := e.json(struct {
-			Region string  `json:"region"`
-			Row    []value `json:"row"`
+			Region string       `json:"region"`
+			Row    []cell.Value `json:"row"`
 		}{row.region, row.row}); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/cell"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/exit"
 	"github.com/firebreak-dev/firebreak/internal/backoff"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
@@ -223,7 +224,7 @@ func (w *watcher) print(m *routerpb.WatchResponse) error {
 	if w.env.format != formatTable {
 		return w.env.json(ev)
 	}
-	_, err := fmt.Fprintln(w.env.out, printable(ev.text()))
+	_, err := fmt.Fprintln(w.env.out, cell.Printable(ev.text()))
 	return err
 }
 

@@ -1,4 +1,6 @@
-package cli
+// Package cell is a value of SQLite as the commands print and read it: a
+// documented contract, docs/reference/cli.md.
+package cell
 
 import (
 	"encoding/hex"
@@ -13,27 +15,29 @@ import (
 	clusterpb "github.com/firebreak-dev/firebreak/proto/firebreak/cluster/v1"
 )
 
-// value is one SQLite value as the commands print and read it. In JSON: null;
-// an integer as a number with all its digits; a real as a number with a point
-// or exponent, or {"real":"inf"} and {"real":"-inf"}; text as a string, or
-// {"text":"hex"} if it is not UTF-8; a blob as {"blob":"hex"}.
-type value record.Value
+// Value is one value. In JSON: null; an integer as a number with all its
+// digits; a real as a number with a point or exponent, or {"real":"inf"} and
+// {"real":"-inf"}; text as a string, or {"text":"hex"} if it is not UTF-8; a
+// blob as {"blob":"hex"}.
+type Value record.Value
 
-func fromProto(v *clusterpb.Value) value {
+// FromProto returns a value of an answer.
+func FromProto(v *clusterpb.Value) Value {
 	switch k := v.GetKind().(type) {
 	case *clusterpb.Value_Integer:
-		return value{Type: record.Integer, Int: k.Integer}
+		return Value{Type: record.Integer, Int: k.Integer}
 	case *clusterpb.Value_Real:
-		return value(record.Of(k.Real))
+		return Value(record.Of(k.Real))
 	case *clusterpb.Value_Text:
-		return value{Type: record.Text, Data: string(k.Text)}
+		return Value{Type: record.Text, Data: string(k.Text)}
 	case *clusterpb.Value_Blob:
-		return value{Type: record.Blob, Data: string(k.Blob)}
+		return Value{Type: record.Blob, Data: string(k.Blob)}
 	}
-	return value{}
+	return Value{}
 }
 
-func (v value) proto() *clusterpb.Value {
+// Proto is the value in a request.
+func (v Value) Proto() *clusterpb.Value {
 	switch v.Type {
 	case record.Integer:
 		return &clusterpb.Value{Kind: &clusterpb.Value_Integer{Integer: v.Int}}
@@ -47,16 +51,17 @@ func (v value) proto() *clusterpb.Value {
 	return &clusterpb.Value{}
 }
 
-func fromRow(r *clusterpb.Row) []value {
-	out := make([]value, len(r.GetValues()))
+// FromRow returns the values of a row.
+func FromRow(r *clusterpb.Row) []Value {
+	out := make([]Value, len(r.GetValues()))
 	for i, v := range r.GetValues() {
-		out[i] = fromProto(v)
+		out[i] = FromProto(v)
 	}
 	return out
 }
 
 // MarshalJSON gives the documented form.
-func (v value) MarshalJSON() ([]byte, error) {
+func (v Value) MarshalJSON() ([]byte, error) {
 	switch v.Type {
 	case record.Integer:
 		return strconv.AppendInt(nil, v.Int, 10), nil
@@ -92,8 +97,8 @@ func realJSON(f float64) []byte {
 	return b
 }
 
-// text is the value in a table.
-func (v value) text() string {
+// Text is the value in a table.
+func (v Value) Text() string {
 	switch v.Type {
 	case record.Integer:
 		return strconv.FormatInt(v.Int, 10)
@@ -107,53 +112,64 @@ func (v value) text() string {
 	return "NULL"
 }
 
-// parseValue reads an argument of a query: the documented JSON form, or any
+// Parse reads an argument of a query: the documented JSON form, or any
 // other text as it stands.
-func parseValue(s string) (value, error) {
+func Parse(s string) (Value, error) {
 	switch {
 	case s == "null":
-		return value{}, nil
+		return Value{}, nil
 	case strings.HasPrefix(s, `{"blob":`), strings.HasPrefix(s, `{"text":`), strings.HasPrefix(s, `{"real":`):
 		return parseTagged(s)
 	case strings.HasPrefix(s, `"`):
 		var text string
 		if err := json.Unmarshal([]byte(s), &text); err != nil {
-			return value{}, fmt.Errorf("argument %s: %w", s, err)
+			return Value{}, fmt.Errorf("argument %s: %w", s, err)
 		}
-		return value{Type: record.Text, Data: text}, nil
+		return Value{Type: record.Text, Data: text}, nil
 	}
 	if i, err := strconv.ParseInt(s, 10, 64); err == nil && strconv.FormatInt(i, 10) == s {
-		return value{Type: record.Integer, Int: i}, nil
+		return Value{Type: record.Integer, Int: i}, nil
 	}
 	if strings.ContainsAny(s, ".eE") && strings.Trim(s, "0123456789.eE+-") == "" {
 		if f, err := strconv.ParseFloat(s, 64); err == nil {
-			return value{Type: record.Real, Real: f}, nil
+			return Value{Type: record.Real, Real: f}, nil
 		}
 	}
-	return value{Type: record.Text, Data: s}, nil
+	return Value{Type: record.Text, Data: s}, nil
 }
 
-func parseTagged(s string) (value, error) {
+func parseTagged(s string) (Value, error) {
 	var tagged map[string]string
 	if err := json.Unmarshal([]byte(s), &tagged); err != nil || len(tagged) != 1 {
-		return value{}, fmt.Errorf(`argument %s: want {"blob":"hex"}, {"text":"hex"} or {"real":"inf"}`, s)
+		return Value{}, fmt.Errorf(`argument %s: want {"blob":"hex"}, {"text":"hex"} or {"real":"inf"}`, s)
 	}
 	for kind, text := range tagged {
 		if kind == "real" {
 			f, err := strconv.ParseFloat(text, 64)
 			if err != nil || math.IsNaN(f) {
-				return value{}, fmt.Errorf("argument %s: no real number", s)
+				return Value{}, fmt.Errorf("argument %s: no real number", s)
 			}
-			return value{Type: record.Real, Real: f}, nil
+			return Value{Type: record.Real, Real: f}, nil
 		}
 		data, err := hex.DecodeString(text)
 		if err != nil {
-			return value{}, fmt.Errorf("argument %s: %w", s, err)
+			return Value{}, fmt.Errorf("argument %s: %w", s, err)
 		}
 		if kind == "text" {
-			return value{Type: record.Text, Data: string(data)}, nil
+			return Value{Type: record.Text, Data: string(data)}, nil
 		}
-		return value{Type: record.Blob, Data: string(data)}, nil
+		return Value{Type: record.Blob, Data: string(data)}, nil
 	}
-	return value{}, nil
+	return Value{}, nil
+}
+
+// Printable keeps a text from moving the cursor or breaking the columns of a
+// terminal: what comes from a row is shown, not obeyed.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
 }
