@@ -5,6 +5,7 @@ package cell
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -138,12 +139,57 @@ func Parse(s string) (Value, error) {
 	return Value{Type: record.Text, Data: s}, nil
 }
 
+// FromJSON reads a value of the documented form. True and false are 1 and 0;
+// any other object, and any list, is its own JSON text. What 64 bits do not
+// hold is refused.
+func FromJSON(raw json.RawMessage) (Value, error) {
+	text := strings.TrimSpace(string(raw))
+	switch {
+	case text == "":
+		return Value{}, errors.New("no value")
+	case text == "null":
+		return Value{}, nil
+	case text == "true":
+		return Value{Type: record.Integer, Int: 1}, nil
+	case text == "false":
+		return Value{Type: record.Integer}, nil
+	case text[0] == '"':
+		v, err := Parse(text)
+		if err == nil && strings.ContainsRune(v.Data, utf8.RuneError) && !strings.ContainsRune(text, utf8.RuneError) && !strings.Contains(strings.ToLower(text), `\ufffd`) {
+			return Value{}, errors.New("half a surrogate pair is no text")
+		}
+		return v, err
+	case text[0] == '{':
+		if v, err := parseTagged(text); err == nil {
+			return v, nil
+		}
+		return Value{Type: record.Text, Data: text}, nil
+	case text[0] == '[':
+		return Value{Type: record.Text, Data: text}, nil
+	}
+	if !strings.ContainsAny(text, ".eE") {
+		i, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return Value{}, fmt.Errorf("%.40s is no integer of 64 bits: write it as a text, or with an exponent", text)
+		}
+		return Value{Type: record.Integer, Int: i}, nil
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return Value{}, fmt.Errorf("%.40s is no number", text)
+	}
+	return Value{Type: record.Real, Real: f}, nil
+}
+
 func parseTagged(s string) (Value, error) {
 	var tagged map[string]string
 	if err := json.Unmarshal([]byte(s), &tagged); err != nil || len(tagged) != 1 {
 		return Value{}, fmt.Errorf(`argument %s: want {"blob":"hex"}, {"text":"hex"} or {"real":"inf"}`, s)
 	}
 	for kind, text := range tagged {
+		if kind != "real" && kind != "text" && kind != "blob" {
+			return Value{}, fmt.Errorf("argument %s: no kind of value", s)
+		}
 		if kind == "real" {
 			f, err := strconv.ParseFloat(text, 64)
 			if err != nil || math.IsNaN(f) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/cell"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/devfile"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/shell"
 )
 
 func document(t *testing.T) string {
@@ -47,7 +48,7 @@ func TestEveryKeyOfTheJSONIsDocumented(t *testing.T) {
 	doc := document(t)
 	for _, v := range []any{
 		nodeStatus{}, found{}, whereAnswer{}, queryAnswer{}, coverage{}, machine{}, Derived{}, written{}, event{}, waitAnswer{}, withheldCells{}, verified{},
-		schemaPlan{}, schemaStatus{}, schemaChange{},
+		schemaPlan{}, schemaStatus{}, schemaChange{}, executed{}, queryEvent{}, shell.Printed{}, imported{},
 		devfile.Dev{}, devfile.Node{},
 	} {
 		for _, key := range jsonKeys(reflect.TypeOf(v)) {

@@ -50,32 +50,49 @@ type watcher struct {
 func (e *env) watchCommand() *cobra.Command {
 	w := watcher{env: e, machines: map[string]bool{}, position: map[string][]byte{}}
 	var limit time.Duration
+	var values []string
 	c := e.prints(&cobra.Command{
-		Use:   "watch APP",
-		Short: "Follow the machines of an app across regions",
+		Use:   "watch APP | watch SELECT",
+		Short: "Follow the machines of an app across regions, or a SELECT on one node",
 		Long: `Follow the machines of an app across regions, until interrupted. When its
 router goes away the watch goes on with another, where it stopped.
 
---once ends when what is there now has been printed, with the exit codes of
-where.`,
+An argument with white space in it is a SELECT: one region node (--node or
+--socket) gives its rows, and then their changes. When the connection is lost
+the watch goes on after the last change; if the node no longer keeps what came
+after it, it says "resync", and the rows are those that follow.
+
+--once ends when what is there now has been printed; for an app with the exit
+codes of where.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := fleet.App(args[0]).Check(); err != nil {
-				return exit.With(exit.Usage, err)
-			}
-			w.app = args[0]
 			ctx := c.Context()
 			if limit > 0 {
 				var cancel context.CancelFunc
 				ctx, cancel = context.WithTimeout(ctx, limit)
 				defer cancel()
 			}
+			if isSelect(args[0]) {
+				bound, err := queryArgs(values)
+				if err != nil {
+					return exit.With(exit.Usage, err)
+				}
+				return (&queryWatcher{env: e, sql: args[0], args: bound, once: w.once}).run(ctx)
+			}
+			if err := fleet.App(args[0]).Check(); err != nil {
+				return exit.With(exit.Usage, err)
+			}
+			if len(values) > 0 {
+				return exit.With(exit.Usage, errors.New("--arg is for a SELECT"))
+			}
+			w.app = args[0]
 			return w.run(ctx)
 		},
 	})
 	e.target.register(c)
-	c.Flags().BoolVar(&w.once, "once", false, "end when the app is synced")
+	c.Flags().StringArrayVar(&values, "arg", nil, `value of the next "?" of the SELECT: a number, null, {"blob":"hex"}, "quoted text" or text`)
+	c.Flags().BoolVar(&w.once, "once", false, "end when what is there now was printed")
 	positiveVar(c.Flags(), &limit, "for", 0, "end after this time (default never)")
 	return c
 }
