@@ -62,6 +62,7 @@ const (
 	maxScopes     = 2*maxNodes + 2
 	listingBound  = 5 * time.Minute  // for a whole listing
 	listingEvery  = 10 * time.Second // between two listings of one peer
+	listingLater  = 2 * time.Second  // before a peer is asked again whose listing could not be taken yet
 	maxListedSize = 1 << 30          // bytes of a whole listing
 )
 
@@ -228,7 +229,8 @@ func (c *Core) gotListing(p *peer, r *reader) {
 	}
 	soon := c.now < c.listedAt+listingEvery && c.listedFrom == p.node
 	if c.listing != nil && c.listing != p || s.page == 0 && (soon || s.mode() == CatchUp && c.onItsWay(p)) {
-		*s = session{} // one at a time; the next exchange tells
+		*s = session{} // one at a time; a later exchange tells
+		p.benched = max(p.benched, c.now+listingLater)
 		c.unblock()
 		return
 	}

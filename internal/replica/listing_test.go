@@ -137,8 +137,8 @@ func TestListingWaitsForWhatIsOnItsWay(t *testing.T) {
 	if page(c, id) != nil {
 		t.Error("a listing is taken while a version that its peer has waits for the store")
 	}
-	if p := c.peer("b"); p.session.phase != idle || p.benched > 0 {
-		t.Errorf("the peer is blamed, or waited for: %+v", p.session)
+	if p := c.peer("b"); p.session.phase != idle || p.benched != time.Second+listingLater || c.Stats().Malformed+c.Stats().Unasked > 0 {
+		t.Errorf("the peer is blamed, or waited for, or asked again at once: %+v, benched until %v", p.session, p.benched)
 	}
 
 	c, id = waiting(t)

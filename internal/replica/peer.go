@@ -16,7 +16,7 @@ type peer struct {
 	leavesAt time.Duration // when it last was sent leaves
 
 	session session
-	benched time.Duration // until when it is not asked, for it did not answer
+	benched time.Duration // until when it is not asked: it did not answer, or its listing cannot be taken yet
 	bench   time.Duration // the last bench; the next one is twice as long
 	damaged []damage
 	shunned []shun
