@@ -11,6 +11,7 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/identity"
 	"github.com/firebreak-dev/firebreak/internal/mesh/quic"
 	"github.com/firebreak-dev/firebreak/internal/network"
+	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 )
 
@@ -47,6 +48,9 @@ type Config struct {
 	Logger     *slog.Logger         // nil discards
 	Registry   *prometheus.Registry // nil means one of its own
 	Version    string               // of the program, for status
+
+	// Trip breaks the program on purpose: see the store's. Nil in production.
+	Trip func(table string, row store.Row)
 }
 
 func (c Config) validate() error {

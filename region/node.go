@@ -150,7 +150,7 @@ func (n *Node) openStore(ctx context.Context) (err error) {
 	n.db, err = sqlite.Open(ctx, sqlite.Config{
 		Path: n.dbPath(), Fleet: n.cfg.Fleet, Cluster: n.cfg.cluster(), Node: record.Node(n.cfg.Node),
 		Definitions: true, Tables: table.All(), Views: table.Views(n.cfg.Region),
-		Durability: n.cfg.Durability, SetAside: true, Program: n.cfg.Version, Budget: sqlite.Budget{Rate: writerRate, Burst: writerBurst}, Progress: n.dog.Loop("store", wedged).Mark,
+		Durability: n.cfg.Durability, SetAside: true, Program: n.cfg.Version, Budget: sqlite.Budget{Rate: writerRate, Burst: writerBurst}, Progress: n.dog.Loop("store", wedged).Mark, Trip: n.cfg.Trip,
 		Logger: n.log, Metrics: n.cfg.Registry,
 	})
 	return err

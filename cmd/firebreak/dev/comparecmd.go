@@ -44,7 +44,7 @@ of the first region; it begins after a quarter of the duration.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&c.fault, "fault", "", "storm, mass-delete, upgrade, kill, stop or partition")
+	f.StringVar(&c.fault, "fault", "", "storm, mass-delete, poison, upgrade, kill, stop or partition")
 	f.StringSliceVar(&c.regions, "regions", []string{"iad", "ams", "nrt"}, "names of the regions")
 	f.IntVar(&c.workers, "workers", 3, "workers of each region")
 	f.DurationVar(&c.duration, "duration", 20*time.Second, "of each run, from when it is ready")
@@ -140,7 +140,7 @@ func (c *comparison) side(ctx context.Context, o options, what fault.Command, sa
 	}
 	v, e := s.result.Faults[0], s.result.Edges
 	out := compare.Side{
-		Nodes: len(s.federation.Plan().Of(federation.Region)), Touched: v.Nodes, Rows: v.Written,
+		Nodes: len(s.federation.Plan().Of(federation.Region)), Touched: v.Nodes, Rows: v.Written, Withheld: v.Held,
 		Requests: e.Requests, Failed: e.Errors,
 	}
 	for _, r := range v.Regions {

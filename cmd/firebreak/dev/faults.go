@@ -126,7 +126,7 @@ func (s *session) prepareMeter(p federation.Plan) {
 func (s *session) prepareFaults() {
 	s.meter.Edges = s.tally
 	s.engine = fault.New(fault.Config{
-		Fleet: s.federation, Links: s.links, Sink: s.daemons, Truth: s.truth, Rate: s.rate, Sample: s.meter.Sample,
+		Fleet: s.federation, Links: s.links, Sink: s.daemons, Truth: s.truth, Bug: s.federation, Rate: s.rate, Sample: s.meter.Sample,
 	})
 }
 

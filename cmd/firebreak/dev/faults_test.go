@@ -155,7 +155,7 @@ func TestFaultsFromAnotherTerminal(t *testing.T) {
 			{[]string{"heal"}, 0, "1 nodes were started again"},
 			{[]string{"kill", "region", "lhr"}, 1, `there is no region "lhr"`},
 			{[]string{"explode"}, 2, `unknown fault "explode"`},
-			{[]string{"poison", "region", "iad"}, 2, "not in this version"},
+			{[]string{"poison", "globals"}, 2, `want "region R"`},
 			{nil, 2, "no command"},
 		} {
 			out, errText, code := ctl(c.words...)
@@ -176,7 +176,7 @@ func TestBadFaultsAreRefusedBeforeAnythingStarts(t *testing.T) {
 	}{
 		{[]string{"--script", writeFile(t, "1s heal\n2s explode\n")}, `line 2: unknown fault "explode"`},
 		{[]string{"--script", writeFile(t, "1s kill region lhr\n")}, `line 1: kill: there is no region "lhr"`},
-		{[]string{"--script", writeFile(t, "1s poison region iad\n")}, "line 1: poison: not in this version"},
+		{[]string{"--script", writeFile(t, "1s poison region lhr\n")}, `line 1: poison: there is no region "lhr"`},
 		{[]string{"--script", "/nowhere/script"}, "--script: open /nowhere/script"},
 		{[]string{"--latency", "/nowhere/map"}, "--latency /nowhere/map: open"},
 		{[]string{"--latency", writeFile(t, "iad lhr 5ms\n")}, `line 1: there is no site "lhr"`},
@@ -185,7 +185,6 @@ func TestBadFaultsAreRefusedBeforeAnythingStarts(t *testing.T) {
 		{[]string{"--workers", "0"}, "workers: 0"},
 		{[]string{"--regions", many(65)}, "regions: 65 is not in 0..64"},
 		{[]string{"compare"}, "--fault: want one"},
-		{[]string{"compare", "--fault", "poison"}, "poison: not in this version"},
 		{[]string{"compare", "--fault", "explode", "--duration", "1s", "-o", "xml", "--traffic", "x"}, `unknown fault "explode"`},
 		{[]string{"compare", "--fault", "delay"}, "want a time"},
 	} {

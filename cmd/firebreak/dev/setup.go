@@ -12,6 +12,7 @@ import (
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/federation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/host"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/observe"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/poison"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/propagation"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/traffic"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/truth"
@@ -80,7 +81,7 @@ func (s *session) makeDaemons(plan federation.Plan) error {
 
 // apps lists the apps that are known beforehand.
 func (s *session) apps() []fleet.App {
-	out := []fleet.App{fault.StormApp}
+	out := []fleet.App{fault.StormApp, fault.BesideApp, poison.App}
 	if s.rate > 0 {
 		out = append(out, traffic.Apps()...)
 	}

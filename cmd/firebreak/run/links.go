@@ -15,6 +15,10 @@ import (
 // how bad the node's network is. Nobody else gives it.
 const linksFlag = "links-fd"
 
+// bugFlag is how dev gives the program of a node a bug: see dev/poison. Nobody
+// else gives it.
+const bugFlag = "bug-file"
+
 // noLinks leaves a node the network of its host, as it is.
 const noLinks = -1
 

@@ -8,10 +8,12 @@ import (
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/checkpointcmd"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/config"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/poison"
 	"github.com/firebreak-dev/firebreak/global"
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/identity"
 	"github.com/firebreak-dev/firebreak/internal/mesh/quic"
+	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 	"github.com/firebreak-dev/firebreak/region"
 	"github.com/firebreak-dev/firebreak/router"
@@ -43,6 +45,10 @@ func openRegion(ctx context.Context, f *config.Region, s shared) (node, error) {
 	if err != nil {
 		return nil, err
 	}
+	var trip func(string, store.Row)
+	if s.bug != "" {
+		trip = poison.Trip(s.bug, poison.Kill)
+	}
 	return region.New(ctx, region.Config{
 		Fleet: f.Fleet, Region: fleet.Region(f.Region), Node: s.worker(), Locality: f.Locality,
 		Generation: quic.Generation{Number: g.Number, Bits: g.Bits},
@@ -52,7 +58,7 @@ func openRegion(ctx context.Context, f *config.Region, s shared) (node, error) {
 		HTTP: f.HTTP.Listen, HTTPToken: token,
 		Gateway: s.identity.ID().Role == identity.Gateway, Globals: f.Globals,
 		CheckpointDir: f.Checkpoint.Dir, CheckpointChild: child,
-		Durability: durability(f.Durability), Control: f.Control, Schema: f.Schema,
+		Durability: durability(f.Durability), Control: f.Control, Schema: f.Schema, Trip: trip,
 		Logger: s.log, Registry: s.registry, Version: s.version, Network: s.network,
 	})
 }

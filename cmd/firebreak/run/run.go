@@ -28,7 +28,7 @@ import (
 
 // Command returns `firebreak run`.
 func Command(version string) *cobra.Command {
-	var role, file string
+	var role, file, bug string
 	var links int
 	c := &cobra.Command{
 		Use:   "run --role ROLE -c FILE",
@@ -49,14 +49,17 @@ again; 1 anything else.`,
 			if err != nil {
 				return exit.With(exit.Usage, fmt.Errorf("configuration:\n%w", err))
 			}
-			return run(c.Context(), f, options{version, c.ErrOrStderr(), links})
+			return run(c.Context(), f, options{version, c.ErrOrStderr(), links, bug})
 		},
 	}
 	cli.RoleFlag(c, &role)
 	c.Flags().StringVarP(&file, "config", "c", "", "the role's configuration file")
 	c.Flags().IntVar(&links, linksFlag, noLinks, "file descriptor of the socket on which dev says how bad this node's network is")
-	if err := c.Flags().MarkHidden(linksFlag); err != nil {
-		panic(err) // only for a flag that was not registered above
+	c.Flags().StringVar(&bug, bugFlag, "", "file: while it is there, a region node ends at rows that dev has poisoned")
+	for _, flag := range []string{linksFlag, bugFlag} {
+		if err := c.Flags().MarkHidden(flag); err != nil {
+			panic(err) // only for a flag that was not registered above
+		}
 	}
 	if err := c.MarkFlagRequired("config"); err != nil {
 		panic(err) // only for a flag that was not registered above
@@ -77,18 +80,20 @@ type shared struct {
 	registry *prometheus.Registry
 	version  string
 	network  network.Network
+	bug      string // see bugFlag
 }
 
 // options are of the command alone.
 type options struct {
 	version string
 	logs    io.Writer
-	links   int // see linksFlag
+	links   int    // see linksFlag
+	bug     string // see bugFlag
 }
 
 // run plays f until ctx ends.
 func run(ctx context.Context, f config.File, o options) error {
-	s := shared{Common: *f.Shared(), version: o.version, registry: newRegistry(o.version), log: logger(f.Shared().Log, o.logs)}
+	s := shared{Common: *f.Shared(), version: o.version, bug: o.bug, registry: newRegistry(o.version), log: logger(f.Shared().Log, o.logs)}
 	files := identity.Files{Cert: s.TLS.Cert, Key: s.TLS.Key, CA: s.TLS.CA}
 	var err error
 	if s.identity, err = identity.Open(identity.Config{Files: files, Logger: s.log, Metrics: s.registry}); err != nil {

@@ -10,12 +10,13 @@ import (
 
 // Side is what a fault did to one federation.
 type Side struct {
-	Nodes    int   `json:"nodes"`         // of regions, all in all
-	Touched  int   `json:"nodes_touched"` // that took rows of the faulted workers, or ended
-	Rows     int64 `json:"rows_written"`  // those rows, over all nodes
-	Bytes    int64 `json:"bytes"`         // between region nodes, from the fault to the end of the check
-	Restarts int64 `json:"restarts"`      // of region nodes
-	Requests int   `json:"requests"`      // through the edges
+	Nodes    int   `json:"nodes"`             // of regions, all in all
+	Touched  int   `json:"nodes_touched"`     // that took rows of the faulted workers, or ended
+	Rows     int64 `json:"rows_written"`      // those rows, over all nodes
+	Bytes    int64 `json:"bytes"`             // between region nodes, from the fault to the end of the check
+	Restarts int64 `json:"restarts"`          // of region nodes
+	Withheld int   `json:"nodes_withholding"` // region nodes that could not show a record
+	Requests int   `json:"requests"`          // through the edges
 	Failed   int   `json:"requests_failed"`
 }
 
@@ -31,6 +32,9 @@ type Table struct {
 	Flat      Side    `json:"flat"`
 }
 
+// withheldRow is left out if nobody withheld anything.
+const withheldRow = "nodes that withhold a row"
+
 // Write prints the table in the form of Markdown.
 func (t Table) Write(w io.Writer) error {
 	title := fmt.Sprintf("%s, %d regions × %d workers", t.Fault, t.Regions, t.Workers)
@@ -44,8 +48,12 @@ func (t Table) Write(w io.Writer) error {
 		{"rows written", func(s Side) string { return fmt.Sprint(s.Rows) }},
 		{"bytes between region nodes", func(s Side) string { return size(s.Bytes) }},
 		{"restarts", func(s Side) string { return fmt.Sprint(s.Restarts) }},
+		{withheldRow, func(s Side) string { return fmt.Sprintf("%d of %d", s.Withheld, s.Nodes) }},
 		{"failed requests", func(s Side) string { return fmt.Sprintf("%d of %d", s.Failed, s.Requests) }},
 	} {
+		if row.what == withheldRow && t.TwoLevels.Withheld+t.Flat.Withheld == 0 {
+			continue // as almost always
+		}
 		fmt.Fprintf(tw, "| %s\t| %s\t| %s\t|\n", row.what, row.cell(t.TwoLevels), row.cell(t.Flat))
 	}
 	return tw.Flush()

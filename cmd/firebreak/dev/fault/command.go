@@ -43,7 +43,7 @@ const Usage = `  partition TARGET               nothing passes between TARGET an
   mass-delete region R           all machines of a region, or of one worker, are withdrawn
   mass-delete node R/N
   upgrade region R [at-once]     every node is restarted, one after the other or all at once
-  poison region R                refused: the store cannot withhold a row on purpose yet
+  poison region R                a row that the program of every node but its writer's fails on
   heal                           mends everything
 TARGET is "region R", "node R/N,R/N" (also global/N, router/N), "globals" or "routers".`
 
@@ -91,9 +91,6 @@ func (c Command) String() string {
 	return strings.Join(words, " ")
 }
 
-// errPoison says why there is no poison yet.
-var errPoison = errors.New("poison: not in this version: the store cannot withhold a row on purpose yet")
-
 // Parse reads a command. Whether its names exist is for Check to say.
 func Parse(words []string) (Command, error) {
 	if len(words) == 0 {
@@ -104,11 +101,9 @@ func Parse(words []string) (Command, error) {
 	switch c.Kind {
 	case Heal:
 		return c, nothingLeft(c.Kind, rest)
-	case Poison:
-		return c, errPoison
-	case Partition, Delay, Loss, Kill, Stop, Storm, MassDelete, Upgrade:
+	case Partition, Delay, Loss, Kill, Stop, Poison, Storm, MassDelete, Upgrade:
 	default:
-		return c, fmt.Errorf("unknown fault %q: want partition, delay, loss, kill, stop, storm, mass-delete, upgrade or heal", words[0])
+		return c, fmt.Errorf("unknown fault %q: want partition, delay, loss, kill, stop, poison, storm, mass-delete, upgrade or heal", words[0])
 	}
 	var err error
 	if c.Target, rest, err = parseTarget(rest); err != nil {
@@ -176,7 +171,7 @@ func (c *Command) parseMore(rest []string) ([]string, error) {
 			c.Loss, err = link.ParseLoss(word)
 		}
 		return rest, err
-	case Storm, Upgrade:
+	case Poison, Storm, Upgrade:
 		if c.Target.Region == "" {
 			return nil, errors.New("want \"region R\"")
 		}

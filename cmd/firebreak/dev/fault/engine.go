@@ -29,6 +29,7 @@ type Config struct {
 	Links  *link.Links  // between the nodes
 	Sink   traffic.Sink // takes changes of the workers in the order of placement
 	Truth  *truth.Model
+	Bug    Bug
 	Rate   float64                      // ordinary changes per second, of all regions
 	Sample func(context.Context) Sample // what the nodes have counted so far
 }
@@ -44,6 +45,8 @@ type Engine struct {
 	storms  sync.WaitGroup
 	calm    context.CancelFunc // ends the storms
 	stormed []storm
+	poisons int     // so far
+	tainted []storm // poisoned rows, and those beside them
 
 	mu     sync.Mutex
 	faults []*Fault
@@ -125,6 +128,8 @@ func (e *Engine) do(ctx, storms context.Context, r request) error {
 		return e.endAll(ctx, nodes, e.cfg.Fleet.Kill)
 	case Stop:
 		return e.endAll(ctx, nodes, e.cfg.Fleet.Stop)
+	case Poison:
+		return e.poison(ctx, nodes, r.say)
 	case Storm:
 		e.storm(storms, nodes)
 	case MassDelete:
@@ -191,6 +196,9 @@ func (e *Engine) upgrade(ctx context.Context, atOnce bool, nodes []federation.No
 
 // heal mends everything.
 func (e *Engine) heal(ctx context.Context, say func(string)) error {
+	if err := e.repair(ctx); err != nil {
+		return err
+	}
 	if err := e.cfg.Links.Mend(ctx); err != nil {
 		return err
 	}
@@ -201,6 +209,9 @@ func (e *Engine) heal(ctx context.Context, say func(string)) error {
 	}
 	down := e.cfg.Fleet.Down()
 	if err := e.startAll(ctx, down); err != nil {
+		return err
+	}
+	if err := e.release(ctx, say); err != nil { // a node that withholds machines is not ready
 		return err
 	}
 	if err := e.cfg.Fleet.WaitReady(ctx, e.cfg.Fleet.Plan().Nodes); err != nil {

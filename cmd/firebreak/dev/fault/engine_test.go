@@ -86,6 +86,7 @@ type world struct {
 	workers *workers
 	sample  Sample
 	said    []string
+	bug     bug
 }
 
 func start(t *testing.T, s federation.Spec) *world {
@@ -96,7 +97,7 @@ func start(t *testing.T, s federation.Spec) *world {
 	w.sample = Sample{Nodes: map[string]Count{}}
 	w.Engine = New(Config{
 		Fleet: w.fleet, Links: link.New(link.Config{}), Sink: w.workers, Truth: w.workers.truth, Rate: 20,
-		Sample: func(context.Context) Sample { return w.sample },
+		Sample: func(context.Context) Sample { return w.sample }, Bug: w,
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)

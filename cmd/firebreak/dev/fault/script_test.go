@@ -73,7 +73,7 @@ func TestBadLinesAreNamed(t *testing.T) {
 		"5s storm globals":            `storm: want "region R"`,
 		"5s upgrade node iad/iad-1":   `upgrade: want "region R"`,
 		"5s mass-delete routers":      `mass-delete: want "region R" or "node R/N"`,
-		"5s poison region iad":        "poison: not in this version",
+		"5s poison node iad/iad-1":    "poison: want \"region R\"",
 		"5s upgrade region iad later": `"later" is too much`,
 	} {
 		_, err := ParseScript(strings.NewReader("1s heal\n" + line + "\n"))

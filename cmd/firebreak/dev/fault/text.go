@@ -22,6 +22,8 @@ func (c Command) effect(nodes []federation.Node) string {
 		return "killing " + who + ": no farewell, nothing more is sent"
 	case Stop:
 		return "stopping " + who
+	case Poison:
+		return fmt.Sprintf("a row of %s that the program of every node but its own fails on", nameOf(nodes[0]))
 	case Storm:
 		return fmt.Sprintf("%d times the writes in %s", stormFactor, who)
 	case MassDelete:

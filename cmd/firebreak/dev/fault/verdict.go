@@ -22,6 +22,7 @@ type Fault struct {
 	over    time.Time // when a command that ends by itself has ended; zero of others and before
 	healed  time.Time // zero while it lasts
 	before  Sample
+	held    map[string]int64 // of a poisoned row: records that nodes withheld before it was released, by nameOf
 
 	recovery time.Duration // how long after its end it may hold up news
 }
@@ -88,8 +89,9 @@ type Verdict struct {
 	Scope   []string               `json:"scope"`    // regions, "globals", "routers" that may be touched
 	Touched []fleet.Region         `json:"touched"`  // regions in which more happened than their traffic
 	Regions map[fleet.Region]Count `json:"regions"`
-	Nodes   int                    `json:"nodes_touched"` // region nodes that took rows of the faulted workers, or ended
-	Written int64                  `json:"rows_written"`  // those rows, over all nodes
+	Nodes   int                    `json:"nodes_touched"`     // region nodes that took rows of the faulted workers, or ended
+	Written int64                  `json:"rows_written"`      // those rows, over all nodes
+	Held    int                    `json:"nodes_withholding"` // region nodes that withheld something while it lasted, or do still
 	OK      bool                   `json:"ok"`
 	Detail  string                 `json:"detail"`
 }
@@ -137,6 +139,9 @@ func judge(p federation.Plan, f *Fault, all []*Fault, until Sample) Verdict {
 	}
 	for _, n := range p.Of(federation.Region) {
 		c := until.Nodes[nameOf(n)].since(f.before.Nodes[nameOf(n)])
+		if c.Withheld = max(c.Withheld, f.held[nameOf(n)]); c.Withheld > 0 {
+			v.Held++
+		}
 		rows := int64(0)
 		for owner, k := range c.Owners {
 			if faulted[owner] {

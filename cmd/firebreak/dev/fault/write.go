@@ -22,7 +22,7 @@ const (
 	stormTick   = 20 * time.Millisecond
 )
 
-// storm is what a worker's storm has left behind.
+// storm is what a worker's storm, or a poisoned row of it, has left behind.
 type storm struct {
 	worker int
 	ids    []fleet.MachineID
@@ -84,16 +84,21 @@ func (e *Engine) blow(ctx context.Context, s storm, rate float64) {
 // clearUp withdraws what storms have published.
 func (e *Engine) clearUp(ctx context.Context) error {
 	for _, s := range e.stormed {
-		var ends []daemon.Change
-		for _, id := range s.ids {
-			ends = append(ends, daemon.Change{ID: id, Gone: true})
-		}
-		if err := e.offerLive(ctx, s.worker, ends); err != nil {
+		if err := e.withdraw(ctx, s); err != nil {
 			return err
 		}
 	}
 	e.stormed = nil
 	return nil
+}
+
+// withdraw ends what there still is of s.
+func (e *Engine) withdraw(ctx context.Context, s storm) error {
+	var ends []daemon.Change
+	for _, id := range s.ids {
+		ends = append(ends, daemon.Change{ID: id, Gone: true})
+	}
+	return e.offerLive(ctx, s.worker, ends)
 }
 
 // offerLive offers the ends of those machines that are live.

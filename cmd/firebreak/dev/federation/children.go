@@ -69,6 +69,9 @@ func (c *children) launch(ctx context.Context, n Node) (*running, error) {
 	}
 	defer log.Close() // the child has its own
 	cmd := exec.CommandContext(ctx, c.f.cfg.Binary, "run", "--role", string(n.Role), "-c", file)
+	if n.Role == Region {
+		cmd.Args = append(cmd.Args, "--bug-file", c.f.paths.bug())
+	}
 	links, err := c.f.giveLinks(cmd)
 	if err != nil {
 		return nil, err

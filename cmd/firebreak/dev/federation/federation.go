@@ -94,6 +94,9 @@ func (f *Federation) open() (err error) {
 	if err := os.Remove(filepath.Join(f.paths.dir, devfile.Name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove the old %s: %w", devfile.Name, err)
 	}
+	if err := f.Repair(); err != nil { // what a former run has left
+		return err
+	}
 	if err := f.ports.assign(f.plan.Nodes); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/link"
+	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/poison"
 	"github.com/firebreak-dev/firebreak/global"
 	"github.com/firebreak-dev/firebreak/internal/identity"
 	"github.com/firebreak-dev/firebreak/internal/mesh/quic"
@@ -101,7 +102,7 @@ func (l inProcess) region(ctx context.Context, n Node, id *identity.Source, port
 		Gossip: n.Gossip, Seeds: l.f.plan.Seeds(n), GRPC: n.GRPC,
 		Socket: l.f.paths.socketOf(n), Admin: n.Admin, HTTP: n.HTTP,
 		Gateway: n.Gateway, Globals: l.f.plan.GlobalAddresses(),
-		Durability: sqlite.Fsync, Schema: l.f.cfg.Schema, Network: port,
+		Durability: sqlite.Fsync, Schema: l.f.cfg.Schema, Network: port, Trip: poison.Trip(l.f.paths.bug(), poison.Panic),
 		Control: filepath.Join(l.f.paths.node(n), "control.toml"),
 		Logger:  log, Registry: prometheus.NewRegistry(), Version: l.f.cfg.Version,
 	})
