@@ -74,7 +74,7 @@ func (p *process) whileDown(a sim.Action) {
 		}
 	case doWipe:
 		for _, r := range p.lanes {
-			r.disk, r.mine, r.putBack = &memory.Disk{}, nil, false
+			r.disk, r.mine, r.putBack, r.back = &memory.Disk{}, nil, false, false
 		}
 		p.fed.hit(HitWiped)
 	case doPutBack, doForeign:
@@ -82,7 +82,7 @@ func (p *process) whileDown(a sim.Action) {
 			return
 		}
 		for i, r := range p.lanes {
-			r.disk, r.mine, r.putBack = im.disks[i].Copy(), im.mine[i], true
+			r.disk, r.mine, r.putBack, r.back = im.disks[i].Copy(), im.mine[i], true, true
 		}
 		if a.Kind == doForeign {
 			p.fed.hit(HitForeign)

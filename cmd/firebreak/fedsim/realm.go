@@ -9,6 +9,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/hlc"
 	"github.com/firebreak-dev/firebreak/internal/record"
+	core "github.com/firebreak-dev/firebreak/internal/replica"
 	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
@@ -81,6 +82,7 @@ type realm struct {
 	acks     []ack
 	kept     map[record.Point]bool  // what some disk had when the faults ended
 	weak     map[record.Writer]bool // of starts that ended without having met a later one
+	late     map[record.Point]bool  // what came back on an image alone, after its node had closed or been evicted
 }
 
 // ack is one acknowledged write of an owned row.
@@ -95,7 +97,7 @@ func newRealm(cluster, lane string) *realm {
 	m := &realm{
 		name: cluster + "/" + lane, cluster: "region/" + cluster, lane: lane, all: tables(), byID: map[record.TableID]schema.Table{}, ids: map[string]record.TableID{},
 		starts: map[record.Writer]bool{}, contents: map[record.Point]string{}, commits: map[record.Point]record.Changeset{},
-		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, weak: map[record.Writer]bool{},
+		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, late: map[record.Point]bool{}, weak: map[record.Writer]bool{},
 	}
 	if cluster == "global" {
 		m.cluster = cluster
@@ -191,6 +193,23 @@ func (m *realm) acked(at place, r record.Record, p record.Point, again bool, beg
 		break
 	}
 	m.acks = append(m.acks, ack{place: at, cells: string(r.Cells), deleted: r.Deleted, points: []record.Point{p}})
+}
+
+// cameBack notes what an image brings that its node's closing, or an eviction,
+// could not know of: nobody else who runs has it. That is the known limit of
+// images that are kept.
+func (m *realm) cameBack(states []core.State, others []*replica) {
+	for _, s := range states {
+		if s.Writer.Boot > m.over[s.Writer.Node] {
+			continue
+		}
+		for v := record.Version(1); v <= s.Received.Head; v++ {
+			known := slices.ContainsFunc(others, func(o *replica) bool { return o.core != nil && o.core.Received(s.Writer).Has(v) })
+			if s.Received.Has(v) && !known {
+				m.late[record.Point{Writer: s.Writer, Version: v}] = true
+			}
+		}
+	}
 }
 
 // ended notes the end of a start. One whose clock had gone back, on a disk that

@@ -24,6 +24,7 @@ type replica struct {
 	disk    *memory.Disk
 	mine    []record.Point // acknowledged on this disk
 	putBack bool           // the disk is an image of an earlier time
+	back    bool           // it has come back since the last start
 	few     bool           // started with an older schema, which lacks a table
 	cursor  store.Position // how far a client of this node has read
 	full    bool           // the disk takes nothing
@@ -98,6 +99,10 @@ func (r *replica) open() {
 	r.answers = runner.NewAnswers(st.Snapshot)
 	r.known, r.began = st.Writer(), []record.Writer{st.Writer()}
 	r.fed().happen(happened{replica: r, start: st.Writer(), states: all.States, boots: all.Boots})
+	if r.back {
+		r.back = false
+		r.realm.cameBack(all.States, r.fed().of(r.realm))
+	}
 	r.core = core.New(core.Config{Seed: bits.Uint64(), Packing: r.fed().packing, Close: r.fed().opts.Closing, Queue: queueCap, Share: queueCap / 4, Want: queueCap / 4}, st.Writer(), nil, w.Now(), r.proc.wall())
 	r.core.Step(w.Now(), all)
 	r.core.Step(w.Now(), core.Confirmed{Yes: true})

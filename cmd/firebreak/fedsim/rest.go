@@ -69,11 +69,11 @@ func stateFollowsReceived(f *federation) error {
 }
 
 // mayLack reports whether a record is one that a closing does not list, and that
-// counts as received nevertheless: of a start whose boot was too low, and that
-// nobody had met as its node closed. Which way such a row goes is not promised,
-// but that it goes one way everywhere.
+// counts as received nevertheless: of a start whose boot was too low and that
+// nobody had met as its node closed, or from an image that came back after it.
+// Which way such a row goes is not promised, but that it goes one way everywhere.
 func (r *replica) mayLack(w written) bool {
-	return r.realm.weak[w.at.Writer] && w.at.Writer.Boot <= r.seen.nodes[w.at.Writer.Node].Complete
+	return (r.realm.weak[w.at.Writer] || r.realm.late[w.at]) && w.at.Writer.Boot <= r.seen.nodes[w.at.Writer.Node].Complete
 }
 
 // right reports whether exactly the highest received record is shown. What is
@@ -96,7 +96,7 @@ func acknowledgedWritesStand(f *federation) error {
 		last := map[place]int{}
 		for i, a := range m.acks {
 			for _, p := range a.points {
-				if m.kept[p] && !m.weak[p.Writer] {
+				if m.kept[p] && !m.weak[p.Writer] && !m.late[p] {
 					last[a.place] = i
 				}
 			}
