@@ -295,6 +295,9 @@ func (s *session) notAsked(w record.Writer, g record.Range) []record.Range {
 // versions that this start is said to have written and has not.
 func (c *Core) checkPage(p *peer, page Page) error {
 	for _, cs := range slices.Concat(page.Listed, page.Rest) {
+		if c.unwritten(cs.Writer, cs.Version) {
+			return fmt.Errorf("listing of version %d of %v, which is not written", cs.Version, cs.Writer)
+		}
 		if c.bootAhead(cs.Writer) {
 			c.report(Report{Kind: ReportBoot, Peer: p.node, Writer: cs.Writer})
 			return fmt.Errorf("listing of %v: boot more than two years ahead", cs.Writer)
@@ -311,13 +314,22 @@ func (c *Core) checkPage(p *peer, page Page) error {
 			return fmt.Errorf("boots of %s: more than two years ahead", b.Node)
 		}
 	}
+	for _, w := range page.End.Writers {
+		if c.unwritten(w.Writer, max(w.Received.Head, slices.Max(w.Floors[:]))) {
+			return fmt.Errorf("listing by one who has more of %v than is written", w.Writer)
+		}
+	}
 	for _, t := range page.End.Takes {
-		beyond := c.isOwn(t.Writer) && len(c.book.state(t.Writer).Received.Minus(t.Received)) > 0
-		if beyond || c.bootAhead(t.Writer) {
+		if c.unwritten(t.Writer, t.Received.Head) || c.bootAhead(t.Writer) {
 			return fmt.Errorf("listing takes versions of %v", t.Writer)
 		}
 	}
 	return nil
+}
+
+// unwritten reports whether w is a writer of this start that has not come to v.
+func (c *Core) unwritten(w record.Writer, v record.Version) bool {
+	return c.isOwn(w) && v > c.book.state(w).Received.Head
 }
 
 func (s *session) mode() Mode {

@@ -86,6 +86,15 @@ func TestHostileListingIsRefused(t *testing.T) {
 			p.Listed = p.Listed[:1]
 		},
 		"versions of this start's writer": func(p *Page) { p.End.Takes[0].Writer = writer("a/1") },
+		"a row of this start's writer, which has not written it": func(p *Page) {
+			p.Listed = append(p.Listed, delivery(writer("a/1"), record.Range{From: 9, To: 9}).Changesets...)
+		},
+		"more received of this start's writer than it has written": func(p *Page) {
+			p.End.Writers = append(p.End.Writers, Floors{Writer: writer("a/1"), Received: record.Received{Head: 9}})
+		},
+		"a floor above what this start's writer has written": func(p *Page) {
+			p.End.Writers = append(p.End.Writers, Floors{Writer: writer("a/1"), Floors: [3]record.Version{0, 9, 0}})
+		},
 		"a repair that was not asked for": func(p *Page) { p.End.Mode = Repair },
 		"complete above what is closed":   func(p *Page) { p.End.Boots[0].Complete = 99 },
 		"owned rows of nobody":            func(p *Page) { p.End.Scopes[0].Node = "" },

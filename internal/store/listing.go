@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -61,6 +62,10 @@ var ErrNoListing = errors.New("page of a listing that has not begun")
 // ErrDamaged says that rows do not sum to their stored fingerprint.
 var ErrDamaged = errors.New("rows do not sum to their fingerprint")
 
+// ErrNotWritten says that a listing tells of a version that this start has not
+// written.
+var ErrNotWritten = errors.New("this start has not written that")
+
 // Mode is what a listing is taken for.
 type Mode byte
 
@@ -117,6 +122,38 @@ func (e ListingEnd) Whole(n record.Node) bool {
 		}
 	}
 	return true
+}
+
+// CheckOwn refuses what no peer can say of the writers of this start: that
+// they have written more than they have. head returns how much a writer has,
+// and whether it is of this start. Such a record would outrank what is written
+// next, and such a received set would let a listing drop it.
+func (p ListingPage) CheckOwn(head func(record.Writer) (record.Version, bool)) error {
+	beyond := func(w record.Writer, v record.Version) error {
+		if h, own := head(w); own && v > h {
+			return fmt.Errorf("version %d of %v, which has written %d: %w", v, w, h, ErrNotWritten)
+		}
+		return nil
+	}
+	for _, c := range slices.Concat(p.Listed, p.Rest) {
+		if err := beyond(c.Writer, c.Version); err != nil {
+			return err
+		}
+	}
+	if p.End == nil {
+		return nil
+	}
+	for _, w := range p.End.Writers {
+		if err := beyond(w.Writer, max(w.Received.Head, slices.Max(w.Floors[:]))); err != nil {
+			return err
+		}
+	}
+	for _, t := range p.End.Takes {
+		if err := beyond(t.Writer, t.Received.Head); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Ages is how old a tombstone must be to be collected, by the wall time of its

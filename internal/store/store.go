@@ -219,7 +219,10 @@ type Store interface {
 	// Renew takes a new writer with a boot of at least boot, above all that is
 	// known, closed or evicted of this node, and stamps again under it what
 	// this start has written, so that it ranks above an earlier writer that
-	// the node had not known of.
+	// the node had not known of. Closings are not stamped again. Where nothing
+	// but an eviction asks for it, nor are shared and ranked records: it does
+	// not touch them, and under another name they would come back where
+	// others have collected their delete.
 	Renew(ctx context.Context, boot uint64) (record.Writer, error)
 	// Restamp writes again, under the writer of now, up to limit live owned
 	// rows of this node whose records are of earlier writers, as they are:
@@ -235,7 +238,10 @@ type Store interface {
 	// has taken what every known node had, as package replica decides.
 	CloseEarlier(ctx context.Context, w record.Writer) (Commit, error)
 	// TakeListing takes a part of a peer's listing, in order. An error means
-	// that the store could not say: the listing is to be asked for anew.
+	// that the store could not say: the listing is to be asked for anew. It
+	// drops no owned or ranked record that this start has written, as only
+	// this start can have ended it, and one that tells of versions which this
+	// start has not written is ErrNotWritten.
 	TakeListing(ctx context.Context, p ListingPage) error
 	// Collect drops up to limit tombstones that are older than their kind's
 	// age, where no gap counts, and raises their floors. Gaps count in writers

@@ -27,21 +27,24 @@ import (
 //   - an owned or ranked row is the highest ever received of it, of writers
 //     that are not over; a shared one too, unless a write of it first reached
 //     a node after that, or another one, had collected a later delete;
+//   - where a closing is in effect, no owned row from before it is shown;
 //   - when a node closes, it shows the highest of each of its rows that any
 //     known node has received, dead ones included.
 type Deletes struct {
-	cfg      DeletesConfig
-	random   *rand.Rand
-	now      time.Duration
-	nodes    []*member
-	images   []picture
-	next     int
-	commits  []record.Changeset
-	closings []record.Closing
-	late     map[row]bool // shared rows that may reappear
-	weights  [doings]int
-	shown    map[record.Writer][]row // the live rows of a node as it closed
-	err      error
+	cfg       DeletesConfig
+	random    *rand.Rand
+	now       time.Duration
+	nodes     []*member
+	images    []picture
+	next      int
+	commits   []record.Changeset
+	closings  []record.Closing
+	closedAt  map[record.Writer]record.Version // where each closing ends
+	late      map[row]bool                     // shared rows that may reappear
+	collected map[row]record.Rank              // the highest delete of a shared row that anybody has collected
+	weights   [doings]int
+	shown     map[record.Writer][]row // the live rows of a node as it closed
+	err       error
 
 	Hits DeleteHits
 }
@@ -49,6 +52,7 @@ type Deletes struct {
 // DeletesConfig says what a life is about.
 type DeletesConfig struct {
 	Seed   uint64
+	Stream bool        // pushes bring all that a start has written, in order, so that nodes seldom ask
 	Kind   record.Kind // of most writes
 	Nodes  int         // zero means 3 or 4
 	Mutant memory.Mutant
@@ -68,9 +72,9 @@ const (
 
 // DeleteHits counts what lives did, so that a run can show that it is evidence.
 type DeleteHits struct {
-	Writes, Deletes, Collected, Forgotten, Closings, Waited, OverGap              int
+	Writes, Deletes, Collected, Forgotten, Closings, Waited                       int
 	Listings, ByHead, ByGap, ForCoverage, Exchanged, PutBack, Wiped, Lost, Absent int
-	Evicted, Renewed, Late                                                        int
+	Evicted, Renewed, Late, LateAgain                                             int
 }
 
 // Add sums.
@@ -81,9 +85,9 @@ func (h *DeleteHits) Add(o DeleteHits) {
 }
 
 func (h *DeleteHits) counts() []*int {
-	return []*int{&h.Writes, &h.Deletes, &h.Collected, &h.Forgotten, &h.Closings, &h.Waited, &h.OverGap,
+	return []*int{&h.Writes, &h.Deletes, &h.Collected, &h.Forgotten, &h.Closings, &h.Waited,
 		&h.Listings, &h.ByHead, &h.ByGap, &h.ForCoverage, &h.Exchanged, &h.PutBack, &h.Wiped, &h.Lost, &h.Absent,
-		&h.Evicted, &h.Renewed, &h.Late}
+		&h.Evicted, &h.Renewed, &h.Late, &h.LateAgain}
 }
 
 // member is one node of a life.
@@ -116,8 +120,12 @@ func deleteTables() []schema.Table {
 
 // RunDeletes runs one life and returns what broke, if anything.
 func RunDeletes(cfg DeletesConfig) (DeleteHits, error) {
-	d := &Deletes{cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Kind))),
-		late: map[row]bool{}, shown: map[record.Writer][]row{}}
+	stream := uint64(cfg.Kind)
+	if cfg.Stream {
+		stream += 8
+	}
+	d := &Deletes{cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, stream)),
+		closedAt: map[record.Writer]record.Version{}, late: map[row]bool{}, collected: map[row]record.Rank{}, shown: map[record.Writer][]row{}}
 	d.weigh()
 	n := cfg.Nodes
 	if n == 0 {
@@ -369,6 +377,14 @@ func (d *Deletes) push(m *member) {
 		return
 	}
 	c := can[len(can)-1-d.random.IntN(min(len(can), 12))]
+	if d.cfg.Stream {
+		for _, before := range can {
+			if before.Writer == c.Writer && before.Version < c.Version {
+				d.tell("%s is pushed %v", m.name, before.Point())
+				d.apply(m, record.Pushed(before))
+			}
+		}
+	}
 	d.tell("%s is pushed %v", m.name, c.Point())
 	d.apply(m, record.Pushed(c))
 }
@@ -390,6 +406,7 @@ func (d *Deletes) collect(m *member, limit int) {
 		if _, ok := after[k]; ok || h.rec.Kind != record.Shared {
 			continue
 		}
+		d.collected[k] = max(d.collected[k], h.rec.Rank(h.at))
 		for _, c := range d.commits { // a write of it that will reach m later
 			for _, r := range c.Records {
 				if rowOf(r) == k && r.Rank(c.Point()) < h.rec.Rank(h.at) && v.mayCome(c.Point()) {

@@ -92,6 +92,47 @@ func (d *Deletes) judgeClosed(m *member, before, after view) {
 	}
 }
 
+// judgeOver wants m to show no owned row of a start that a closing which is in
+// effect at m came after. It asks the changesets, not the store, what is in
+// effect.
+func (d *Deletes) judgeOver(m *member) {
+	v := d.view(m)
+	for k, h := range v.records(d) {
+		if h.rec.Kind != record.Owned || h.rec.Deleted || k.table == closedTable.ID {
+			continue
+		}
+		for w, end := range d.closedAt {
+			if w.Node == h.at.Writer.Node && w.Boot > h.at.Writer.Boot && len(v.received(w).Missing(record.Range{From: 1, To: end})) == 0 {
+				d.fail("%s shows %v of %v, yet %v has closed what is earlier", m.name, k, h.at, w)
+			}
+		}
+	}
+}
+
+// onlyEvicted reports whether nothing but an eviction asks m for a boot above
+// boot.
+func (d *Deletes) onlyEvicted(m *member, boot uint64) bool {
+	v, self := d.view(m), m.st.Writer()
+	n := v.nodes[m.name]
+	return n.Closed < self.Boot && boot <= n.Evicted && !slices.ContainsFunc(v.writers, func(w store.WriterState) bool {
+		return w.Writer.Node == m.name && w.Writer.Boot >= self.Boot && !slices.Contains(m.began, w.Writer)
+	})
+}
+
+// lateAgain notes the shared rows that a start has written again under a
+// higher boot although somebody has collected a later delete of them: writes
+// that reach him late, under the names that count.
+func (d *Deletes) lateAgain(again []record.Changeset) {
+	for _, c := range again {
+		for _, r := range c.Records {
+			if k := rowOf(r); r.Kind == record.Shared && r.Rank(c.Point()) < d.collected[k] {
+				d.late[k] = true
+				d.Hits.LateAgain++
+			}
+		}
+	}
+}
+
 func (v view) floor(w record.Writer) record.Version {
 	for _, s := range v.writers {
 		if s.Writer == w {
@@ -219,6 +260,9 @@ func (d *Deletes) exchange() bool {
 // judge holds the end against the laws.
 func (d *Deletes) judge(had map[record.Point]bool) {
 	first := d.view(d.nodes[0])
+	for _, m := range d.nodes {
+		d.judgeOver(m)
+	}
 	for _, m := range d.nodes[1:] {
 		v := d.view(m)
 		if v.root() != first.root() {

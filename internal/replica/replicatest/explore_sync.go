@@ -132,10 +132,16 @@ func (m *member) renewIfOver(d *Deletes, boot uint64) {
 	if boot < m.st.Writer().Boot {
 		return
 	}
+	evicted := d.onlyEvicted(m, boot)
 	w, err := m.st.Renew(context.Background(), boot+1)
 	d.must(err)
 	m.began, m.passes = append(m.began, w), replica.Passes{}
+	d.tell("%s goes on as %v", m.name, w)
+	n := len(d.commits)
 	d.learn(m)
+	if !evicted {
+		d.lateAgain(d.commits[n:])
+	}
 	d.Hits.Renewed++
 }
 
@@ -343,6 +349,7 @@ func (d *Deletes) closing(m *member) {
 	if len(known) == 0 {
 		return // a node with seeds asks somebody
 	}
+	d.judgeOver(m) // what is written again is what stands
 	left, err := m.st.Restamp(context.Background(), 1+d.random.IntN(3))
 	d.must(err)
 	d.learn(m)
@@ -367,5 +374,6 @@ func (d *Deletes) closing(m *member) {
 	if c.Point.Version > 0 {
 		d.Hits.Closings++
 		d.closings = append(d.closings, x)
+		d.closedAt[x.Writer] = c.Point.Version
 	}
 }

@@ -11,21 +11,37 @@ import (
 
 var mutantLives = flag.Int("mutant-lives", 200, "random lives in which a mutant must be caught")
 
+var life = flag.Int64("life", -1, "run this life alone, and print its steps")
+
+var first = flag.Uint64("first", 0, "the first of the lives of deletes")
+
+var stream = flag.Bool("stream", false, "with -life: one in which pushes bring all in order")
+
 var deletes = flag.Int("deletes", 100, "random lives of deletes per kind of table")
 
 func TestDeleteLaws(t *testing.T) {
 	for _, k := range record.Kinds {
 		t.Run(k.String(), func(t *testing.T) {
 			t.Parallel()
-			var hits replicatest.DeleteHits
-			for seed := range uint64(*deletes) {
-				h, err := replicatest.RunDeletes(replicatest.DeletesConfig{Seed: seed, Kind: k})
-				if err != nil {
+			if *life >= 0 {
+				if _, err := replicatest.RunDeletes(replicatest.DeletesConfig{Seed: uint64(*life), Stream: *stream, Kind: k, Trace: t.Logf}); err != nil {
 					t.Fatal(err)
+				}
+				return
+			}
+			var hits replicatest.DeleteHits
+			ran, failed := 0, 0
+			for seed := range uint64(*deletes) {
+				h, err := replicatest.RunDeletes(replicatest.DeletesConfig{Seed: *first + seed/2, Stream: seed%2 == 1, Kind: k})
+				if ran++; err != nil {
+					t.Error(err)
+					if failed++; failed == 5 {
+						break
+					}
 				}
 				hits.Add(h)
 			}
-			t.Logf("%d lives: %+v", *deletes, hits)
+			t.Logf("%d lives of %v rows, %d failed: %+v", ran, k, failed, hits)
 		})
 	}
 }
@@ -37,21 +53,23 @@ func TestDeleteMutantsAreCaught(t *testing.T) {
 		mutant memory.Mutant
 		rule   replicatest.Break
 		kind   record.Kind
+		stream bool
 		life   uint64 // that is known to catch it
 	}{
 		{mutant: memory.RangesOnly, kind: record.Shared, life: 56},
 		{mutant: memory.HeadOnly, kind: record.Shared, life: 0},
 		{mutant: memory.LiveOnly, kind: record.Shared, life: 36},
 		{mutant: memory.ByHeads, kind: record.Shared, life: 970},
-		{mutant: memory.CollectAboveGap, kind: record.Shared, life: 5321},
+		{mutant: memory.CollectAboveGap, kind: record.Shared, life: 10105},
 		{mutant: memory.CollectEarly, kind: record.Owned, life: 524},
 		{mutant: memory.ByRankAlone, kind: record.Shared, life: 690},
 		{mutant: memory.PerWriter, kind: record.Shared, life: 15},
 		{mutant: memory.CloseUnstamped, kind: record.Owned, life: 2},
-		{mutant: memory.CloseBaseless, kind: record.Shared, life: 6019},
+		{mutant: memory.CloseBaseless, kind: record.Shared, life: 12411},
 		{mutant: memory.CloseOverGap, kind: record.Owned, life: 4},
 		{mutant: memory.CloseShared, kind: record.Shared, life: 4},
 		{mutant: memory.CountClosedGaps, kind: record.Shared, life: 108},
+		{mutant: memory.RenewShared, kind: record.Owned, life: 3506},
 		{rule: replicatest.IgnoreDead, kind: record.Owned, life: 125},
 		{rule: replicatest.AskNobody, kind: record.Owned, life: 46},
 	} {
@@ -64,7 +82,7 @@ func TestDeleteMutantsAreCaught(t *testing.T) {
 				if i > 0 {
 					seed = i - 1
 				}
-				_, err := replicatest.RunDeletes(replicatest.DeletesConfig{Seed: seed, Kind: c.kind, Mutant: c.mutant, Break: c.rule})
+				_, err := replicatest.RunDeletes(replicatest.DeletesConfig{Seed: seed, Kind: c.kind, Stream: c.stream, Mutant: c.mutant, Break: c.rule})
 				if err != nil {
 					t.Logf("caught in life %d: %.300v", seed, err)
 					return

@@ -247,6 +247,23 @@ func (s *Store) CloseEarlier(ctx context.Context, w record.Writer) (store.Commit
 	return store.Commit{Point: cs.Point(), Records: len(records)}, err
 }
 
+// onlyEvicted reports whether nothing but an eviction is above the writers of a
+// start, the last of which is the present one, and asks for a boot: it leaves
+// their shared and ranked records as they are.
+func (st *state) onlyEvicted(start []record.Writer, boot uint64) bool {
+	self := start[len(start)-1]
+	n := st.nodes[self.Node]
+	if n.Evicted < self.Boot || n.Evicted+1 < boot || n.Closed >= self.Boot {
+		return false
+	}
+	for w := range st.writers {
+		if w.Node == self.Node && w.Boot >= self.Boot && !slices.Contains(start, w) {
+			return false
+		}
+	}
+	return true
+}
+
 // othersOf lists the shared and ranked records of some writers that stand.
 func (st *state) othersOf(writers []record.Writer) []record.Record {
 	var out []record.Record

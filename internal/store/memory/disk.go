@@ -24,6 +24,7 @@ type entry struct {
 	quiet    bool              // nobody hears of its changes
 	release  bool              // withheld records that were no longer ahead were shown
 	listing  *store.ListingPage
+	mine     []record.Writer // writers of the start that took the listing
 	collect  *collection
 	wall     time.Time
 }
@@ -40,7 +41,7 @@ type collection struct {
 	limit int
 }
 
-// ownedSince lists the owned records that were written here at or after a
+// ownedSince lists the owned records, closings aside, that were written here at or after a
 // place in the log, the last of each row, by table and key. They count even
 // where an earlier writer with a higher boot outranks them already.
 func (d *Disk) ownedSince(from int) []record.Record {
@@ -50,7 +51,7 @@ func (d *Disk) ownedSince(from int) []record.Record {
 			continue
 		}
 		for _, r := range e.local.Records {
-			if r.Kind == record.Owned {
+			if r.Kind == record.Owned && r.Table != closed.ID {
 				last[place{r.Table, r.Key}] = r
 			}
 		}

@@ -115,6 +115,13 @@ func (s *Store) TakeListing(ctx context.Context, p store.ListingPage) error {
 	if !s.staged.First {
 		return store.ErrNoListing
 	}
+	mine := s.disk.startsSince(s.since)
+	if err := p.CheckOwn(func(w record.Writer) (record.Version, bool) {
+		return s.st.received(w).Head, slices.Contains(mine, w)
+	}); err != nil {
+		s.staged = store.ListingPage{}
+		return err
+	}
 	for _, c := range slices.Concat(p.Listed, p.Rest) {
 		for _, r := range c.Records {
 			if err := r.Check(); err != nil {
@@ -130,7 +137,7 @@ func (s *Store) TakeListing(ctx context.Context, p store.ListingPage) error {
 	}
 	whole := s.staged
 	whole.End, s.staged = p.End, store.ListingPage{}
-	s.log(entry{listing: &whole, wall: s.cfg.Now()})
+	s.log(entry{listing: &whole, mine: mine, wall: s.cfg.Now()})
 	s.clock.Restore(s.st.stamp)
 	return nil
 }

@@ -230,7 +230,11 @@ func (s *Store) Renew(ctx context.Context, boot uint64) (record.Writer, error) {
 	if s.ended {
 		return record.Writer{}, store.ErrClosed
 	}
-	records := append(s.disk.ownedSince(s.since), s.st.othersOf(s.disk.startsSince(s.since))...)
+	mine := s.disk.startsSince(s.since)
+	records := s.disk.ownedSince(s.since)
+	if !s.st.onlyEvicted(mine, boot) || s.cfg.Mutant.is(RenewShared) {
+		records = append(records, s.st.othersOf(mine)...)
+	}
 	s.begin(s.chooseWriter(boot))
 	for len(records) > 0 {
 		n := fitting(records, record.MaxRecords)

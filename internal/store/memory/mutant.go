@@ -20,6 +20,7 @@ const (
 	CloseOverGap    Mutant = "closing in effect over a gap"
 	CloseShared     Mutant = "closing that covers shared rows"
 	CountClosedGaps Mutant = "gaps of closed writers counted"
+	RenewShared     Mutant = "an evicted start writes its shared rows again"
 	ForgetEarly     Mutant = "forgetting before complete"
 )
 

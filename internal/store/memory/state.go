@@ -159,7 +159,7 @@ func (st *state) replay(e entry) applied {
 	case e.release:
 		return st.released(e.wall)
 	case e.listing != nil:
-		return st.listed(*e.listing, e.wall)
+		return st.listed(*e.listing, e.mine, e.wall)
 	case e.collect != nil:
 		return st.collected(*e.collect, e.wall)
 	}

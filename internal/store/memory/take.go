@@ -13,11 +13,12 @@ import (
 type responder struct {
 	received map[record.Writer]record.Received
 	nodes    map[record.Node]store.NodeState
+	mine     []record.Writer // of the start that takes it
 	mutant   Mutant
 }
 
-func responderOf(end store.ListingEnd, m Mutant) responder {
-	r := responder{map[record.Writer]record.Received{}, map[record.Node]store.NodeState{}, m}
+func responderOf(end store.ListingEnd, mine []record.Writer, m Mutant) responder {
+	r := responder{map[record.Writer]record.Received{}, map[record.Node]store.NodeState{}, mine, m}
 	for _, w := range end.Writers {
 		r.received[w.Writer] = w.Received
 	}
@@ -28,8 +29,12 @@ func responderOf(end store.ListingEnd, m Mutant) responder {
 }
 
 // accounts reports whether the responder has received a record, or its owner
-// is known there to be over: then it is in the listing, or is gone.
+// is known there to be over: then it is in the listing, or is gone. Of what
+// this start has written only a shared row can be gone by another's word.
 func (r responder) accounts(h held) bool {
+	if h.rec.Kind != record.Shared && slices.Contains(r.mine, h.at.Writer) {
+		return false
+	}
 	n := r.nodes[h.at.Writer.Node]
 	if r.mutant.is(ByHeads) && h.at.Version <= r.received[h.at.Writer].Head {
 		return true
@@ -39,16 +44,16 @@ func (r responder) accounts(h held) bool {
 }
 
 // listed takes a whole listing.
-func (st *state) listed(l store.ListingPage, now time.Time) applied {
+func (st *state) listed(l store.ListingPage, mine []record.Writer, now time.Time) applied {
 	step := newStep(st)
 	end := *l.End
 	switch end.Mode {
 	case store.CatchUp:
-		step.catchUp(l, now)
+		step.catchUp(l, mine, now)
 	case store.Exchange:
 		step.takeAll(l.Listed, now)
 	case store.Repair:
-		step.repair(l, now)
+		step.repair(l, mine, now)
 	}
 	step.settle()
 	step.publish(record.Point{}, nil)
@@ -63,7 +68,7 @@ func (s *step) takeAll(list []record.Changeset, now time.Time) {
 	}
 }
 
-func (s *step) catchUp(l store.ListingPage, now time.Time) {
+func (s *step) catchUp(l store.ListingPage, mine []record.Writer, now time.Time) {
 	end := *l.End
 	top := map[place]record.Rank{}
 	foreign := map[record.Rank]bool{}
@@ -76,7 +81,7 @@ func (s *step) catchUp(l store.ListingPage, now time.Time) {
 			top[place{r.Table, r.Key}] = r.Rank(c.Point())
 		}
 	}
-	resp := responderOf(end, s.st.cfg.Mutant)
+	resp := responderOf(end, mine, s.st.cfg.Mutant)
 	gone := func(h held) bool {
 		return end.Covers(h.at.Writer, h.rec.Kind) && resp.accounts(h) && top[place{h.rec.Table, h.rec.Key}] < h.rec.Rank(h.at)
 	}
@@ -187,7 +192,7 @@ func (s *step) takeOver(end store.ListingEnd) {
 }
 
 // repair makes scopes what the responder has, and sums them anew.
-func (s *step) repair(l store.ListingPage, now time.Time) {
+func (s *step) repair(l store.ListingPage, mine []record.Writer, now time.Time) {
 	end := *l.End
 	same := map[record.Hash]bool{} // of key, rank and cells
 	for _, c := range l.Listed {
@@ -195,7 +200,7 @@ func (s *step) repair(l store.ListingPage, now time.Time) {
 			same[s.st.hasher.Hash(r, c.Point())] = true
 		}
 	}
-	resp := responderOf(end, "")
+	resp := responderOf(end, mine, "")
 	gone := func(h held) bool {
 		return end.Covers(h.at.Writer, h.rec.Kind) && resp.accounts(h) && !same[s.st.hasher.Hash(h.rec, h.at)]
 	}

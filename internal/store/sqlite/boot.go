@@ -89,11 +89,27 @@ func (db *DB) Renew(ctx context.Context, boot uint64) (record.Writer, error) {
 
 func (w *work) renew(boot uint64) (record.Writer, error) {
 	mine := w.st.started
+	owned := w.onlyEvicted(mine, boot)
 	next, err := w.newWriter(boot)
 	if err != nil {
 		return next, err
 	}
-	return next, w.restamp(mine)
+	return next, w.restamp(mine, owned)
+}
+
+// onlyEvicted reports whether nothing but an eviction is above the writers of
+// this start, the last of which is the present one, and asks for a boot: it
+// leaves their shared and ranked records as they are.
+func (w *work) onlyEvicted(start []int64, boot uint64) bool {
+	self := w.st.get(w.st.self).writer
+	n := w.st.node(self.Node)
+	only := n.Evicted >= self.Boot && boot <= n.Evicted+1 && n.Closed < self.Boot
+	w.st.each(func(s *writerState) {
+		if s.writer.Node == self.Node && s.writer.Boot >= self.Boot && !slices.Contains(start, s.id) {
+			only = false
+		}
+	})
+	return only
 }
 
 // metOwnTail takes a new writer before the records of an earlier one of this
@@ -109,6 +125,36 @@ func (db *DB) metOwnTail() error {
 			}
 		}
 	})
+	return db.renewAbove(boot)
+}
+
+// listedOwnTail does the same before a listing is taken. A closing of such a
+// start, too, would drop what this one has written.
+func (db *DB) listedOwnTail(l *taking) error {
+	self := db.st.get(db.st.self).writer
+	var boot uint64
+	meet := func(w record.Writer) {
+		if w.Node == self.Node && w.Boot >= self.Boot && !db.st.mine(w) {
+			boot = max(boot, w.Boot+1)
+		}
+	}
+	for _, c := range slices.Concat(l.listed, l.rest) {
+		meet(c.Writer)
+	}
+	for w, r := range l.received {
+		if r.Head > 0 {
+			meet(w)
+		}
+	}
+	if n := l.nodes[self.Node]; n.Closed >= self.Boot {
+		boot = max(boot, n.Closed+1)
+	}
+	return db.renewAbove(boot)
+}
+
+// renewAbove takes a new writer because of an earlier start's; zero means that
+// there is none.
+func (db *DB) renewAbove(boot uint64) error {
 	if boot == 0 {
 		return nil
 	}
@@ -121,10 +167,11 @@ func (db *DB) metOwnTail() error {
 
 // restamp publishes again, under the writer of now, what writers of this start
 // have written and still stands: in key order, in changesets within the caps,
-// unchanged but for their rank.
-func (w *work) restamp(ids []int64) error {
+// unchanged but for their rank: closings not, which name their writer, and
+// nothing but owned rows if so asked.
+func (w *work) restamp(ids []int64, owned bool) error {
 	for _, t := range w.db.tables().all {
-		if t.Kind == 0 {
+		if t.Kind == 0 || t.ID == closedID || owned && t.Kind != record.Owned {
 			continue
 		}
 		keys, err := w.standingOf(t, ids)

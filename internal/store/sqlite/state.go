@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/firebreak-dev/firebreak/internal/hlc"
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -118,6 +119,21 @@ func (s *state) intern(w record.Writer) int64 {
 	s.ids[w] = s.lastID
 	s.writers[s.lastID] = &writerState{id: s.lastID, writer: w}
 	return s.lastID
+}
+
+// mine reports whether w is a writer of this start.
+func (s *state) mine(w record.Writer) bool {
+	id, ok := s.id(w)
+	return ok && slices.Contains(s.started, id)
+}
+
+// ownHead returns how much w has written, and whether it is of this start.
+func (s *state) ownHead(w record.Writer) (record.Version, bool) {
+	if !s.mine(w) {
+		return 0, false
+	}
+	id, _ := s.id(w)
+	return s.get(id).recv.Head, true
 }
 
 // node returns what is known of all writers of n at once.

@@ -41,6 +41,10 @@ func (db *DB) takePage(ctx context.Context, p store.ListingPage) error {
 		if p.First {
 			db.staged = staged{begun: true}
 		}
+		if err := p.CheckOwn(db.st.ownHead); err != nil {
+			db.staged = staged{}
+			return err
+		}
 		s := &db.staged
 		if !s.begun {
 			return store.ErrNoListing
@@ -98,6 +102,9 @@ func (db *DB) takeStaged(ctx context.Context, in staged, end store.ListingEnd) e
 	}
 	for i, c := range l.rest {
 		l.rest[i].Records = slices.DeleteFunc(slices.Clone(c.Records), func(r record.Record) bool { return end.Covers(c.Writer, r.Kind) })
+	}
+	if err := db.inLoop(ctx, func() error { return db.listedOwnTail(l) }); err != nil {
+		return err
 	}
 	rest := slices.Concat(l.listed, l.rest)
 	for len(rest) > 0 && end.Mode != store.Repair {
@@ -224,6 +231,8 @@ func (w *work) finishListing(l *taking) error {
 		switch {
 		case !l.Covers(at.Writer, r.Kind) || !l.accounts(at, r.Kind):
 			return false
+		case r.Kind != record.Shared && w.st.mine(at.Writer):
+			return false // of what this start has written only a shared row can be gone by another's word
 		case l.Mode == store.Repair || r.ForeignOwner(at.Writer):
 			return !same[identity{slot{r.Table, r.Key}, at, hash}]
 		}

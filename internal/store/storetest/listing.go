@@ -215,3 +215,96 @@ func repairMakesTheScopeTheSame(t *testing.T, s *suite) {
 		t.Errorf("states (-authority +repaired):\n%s", diff)
 	}
 }
+
+// Only its owner ends an owned row, and nobody a ranked one: a listing that
+// lacks one of this start is wrong, whatever its peer says it has received.
+func listingLeavesWhatThisStartWrote(t *testing.T, s *suite) {
+	st := s.open("a")
+	s.closes(st)
+	s.put(st, "things", thing("a", "x", "v", 1), thing("a", "y", "v", 1))
+	s.put(st, "marks", mark("m", 1, "v"))
+	s.put(st, "notes", note("n", 1))
+	self := st.Writer()
+	before := s.state(st, self)
+	for _, mode := range []store.Mode{store.CatchUp, store.Repair} {
+		end := &store.ListingEnd{Mode: mode, Scopes: everyScope("a"), Writers: []store.WriterState{{Writer: self, Received: before.Received}}}
+		if err := st.TakeListing(t.Context(), store.ListingPage{First: true, End: end}); err != nil {
+			t.Fatalf("an empty listing of mode %d: %v", mode, err)
+		}
+		after := s.state(st, self)
+		if after.Fingerprints[0] != before.Fingerprints[0] || after.Fingerprints[2] != before.Fingerprints[2] {
+			t.Errorf("mode %d: fingerprints %v, before %v", mode, after.Fingerprints, before.Fingerprints)
+		}
+		if s.get(st, "things", "a", "x") == nil || s.get(st, "marks", "m") == nil {
+			t.Errorf("mode %d dropped a row of this start", mode)
+		}
+		if s.get(st, "notes", "n") != nil {
+			t.Errorf("mode %d left a shared row, which others may have deleted", mode)
+		}
+	}
+}
+
+func listingOfUnwrittenVersionsIsRefused(t *testing.T, s *suite) {
+	st := s.open("a")
+	s.closes(st)
+	s.put(st, "things", thing("a", "x", "v", 1))
+	self := st.Writer()
+	end := func() *store.ListingEnd { return &store.ListingEnd{Mode: store.CatchUp, Scopes: everyScope("a")} }
+	for name, p := range map[string]store.ListingPage{
+		"a row": {First: true, Listed: []record.Changeset{changeset(self, 9, s.now, owned("a", "x", "forged", 2)).Changesets[0]}, End: end()},
+		"a received set": {First: true, End: func() *store.ListingEnd {
+			e := end()
+			e.Writers = []store.WriterState{{Writer: self, Received: record.Received{Head: 2}}}
+			return e
+		}()},
+		"a floor": {First: true, End: func() *store.ListingEnd {
+			e := end()
+			e.Writers = []store.WriterState{{Writer: self, Floors: [3]record.Version{2, 0, 0}}}
+			return e
+		}()},
+		"what it takes": {First: true, End: func() *store.ListingEnd {
+			e := end()
+			e.Takes = []record.Closed{{Writer: self, Received: record.Received{Head: 2}}}
+			return e
+		}()},
+	} {
+		before := s.state(st, self)
+		if err := st.TakeListing(t.Context(), p); !errors.Is(err, store.ErrNotWritten) {
+			t.Errorf("%s beyond the own head: %v", name, err)
+		}
+		if diff := cmp.Diff(before, s.state(st, self)); diff != "" {
+			t.Errorf("%s (-before +after):\n%s", name, diff)
+		}
+	}
+	s.put(st, "things", thing("a", "x", "w", 1))
+	if got := s.get(st, "things", "a", "x"); got == nil || !got[2].Equal(record.Of("w")) {
+		t.Errorf("the next write shows as %v", got)
+	}
+}
+
+// An earlier start of the node with a higher boot may come by a listing, with
+// its closing in effect: what this start has written must rank above it.
+func listingOfAnEarlierStartRollsNothingBack(t *testing.T, s *suite) {
+	st, peer := s.open("a"), s.openOn("a", "a2", Tables())
+	s.closes(st)
+	s.put(st, "things", thing("a", "x", "now", 1))
+	self := st.Writer()
+	if _, err := peer.Renew(t.Context(), self.Boot+100); err != nil {
+		t.Fatal(err)
+	}
+	s.put(peer, "things", thing("a", "x", "then", 1), thing("a", "z", "then", 1))
+	s.closeEarlier(peer)
+	w := peer.Writer()
+	s.take(peer, st, store.CatchUp, []record.Closed{{Writer: w, Received: s.state(peer, w).Received}}, everyScope("a")...)
+	if st.Writer().Boot < w.Boot { // or the store has done so already
+		if _, err := st.Renew(t.Context(), w.Boot+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := s.get(st, "things", "a", "x"); got == nil || !got[2].Equal(record.Of("now")) {
+		t.Errorf("what this start wrote is %v", got)
+	}
+	if got := s.get(st, "things", "a", "z"); got == nil {
+		t.Error("a row of the earlier start is not there")
+	}
+}

@@ -91,6 +91,66 @@ func renewStampsOnlyThisStart(t *testing.T, s *suite) {
 	}
 }
 
+// An eviction touches neither shared nor ranked rows, and they are not written
+// again under another name: elsewhere a delete of one may be collected by now.
+func evictedStartLeavesWhatIsShared(t *testing.T, s *suite) {
+	st := s.open("a")
+	s.closes(st)
+	s.put(st, "notes", note("n", 1))
+	s.put(st, "marks", mark("m", 3, "v"))
+	first := st.Writer()
+	before := s.state(st, first)
+	evict := mustRecord(Tables()[3], store.Row{record.Of("a"), record.Of(int64(first.Boot))}, "")
+	s.apply(st, changeset(record.Writer{Node: "b", Boot: 1, Bits: 1}, 1, s.now, evict))
+	w, err := st.Renew(t.Context(), first.Boot+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.state(st, w).Received; got.Head != 0 {
+		t.Errorf("the evicted start wrote again up to %v", got)
+	}
+	if after := s.state(st, first); after.Fingerprints != before.Fingerprints {
+		t.Errorf("fingerprints %v, before %v", after.Fingerprints, before.Fingerprints)
+	}
+	// Not so if an earlier start is above it: who is complete of that has what
+	// was written below it no more.
+	above := w.Boot + 5
+	if w, err = st.Renew(t.Context(), above); err != nil {
+		t.Fatal(err)
+	}
+	s.put(st, "notes", note("n", 2))
+	evict = mustRecord(Tables()[3], store.Row{record.Of("a"), record.Of(int64(w.Boot))}, "")
+	s.apply(st, changeset(record.Writer{Node: "b", Boot: 1, Bits: 1}, 2, s.now, evict))
+	if w, err = st.Renew(t.Context(), w.Boot+10); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.state(st, w).Received; got.Head == 0 {
+		t.Error("the start below an earlier one has not stamped its shared row again")
+	}
+}
+
+// A closing names its writer: under another it would say nothing.
+func closingIsNotStampedAgain(t *testing.T, s *suite) {
+	st, peer := s.open("a"), s.open("b")
+	s.closes(st)
+	s.put(st, "things", thing("a", "x", "v", 1))
+	first := s.closeEarlier(st).Point.Writer
+	w, err := st.Renew(t.Context(), first.Boot+100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.transfer(st, peer)
+	if got, err := s.snapshot(peer).Withheld(); err != nil || len(got) > 0 {
+		t.Errorf("withheld at a peer: %+v, %v", got, err)
+	}
+	if got := s.state(st, w).Received.Head; got != 1 {
+		t.Errorf("%v wrote %d changesets again, want the one of the row", w, got)
+	}
+	if got := s.nodeState(peer, "a").Closed; got != first.Boot-1 {
+		t.Errorf("closed up to %d, want %d as before", got, first.Boot-1)
+	}
+}
+
 func closedStoreSaysSo(t *testing.T, s *suite) {
 	st := s.open("a")
 	s.put(st, "things", thing("a", "x", "v", 1))

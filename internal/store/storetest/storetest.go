@@ -84,6 +84,8 @@ func Run(t *testing.T, h Harness) {
 		{"EvictionDropsRowsInAnyOrder", evictionDropsRowsInAnyOrder},
 		{"ReceivedSetDecidesEverything", receivedSetDecidesEverything},
 		{"RenewStampsOnlyThisStart", renewStampsOnlyThisStart},
+		{"EvictedStartLeavesWhatIsShared", evictedStartLeavesWhatIsShared},
+		{"ClosingIsNotStampedAgain", closingIsNotStampedAgain},
 		{"FeedTellsEveryCommitInOrder", feedTellsEveryCommitInOrder},
 		{"FeedResumesOverARestart", feedResumesOverARestart},
 		{"ForeignPositionIsAResync", foreignPositionIsAResync},
@@ -99,6 +101,9 @@ func Run(t *testing.T, h Harness) {
 		{"ListingBringsNothingBack", listingBringsNothingBack},
 		{"ListingMakesComplete", listingMakesComplete},
 		{"RepairMakesTheScopeTheSame", repairMakesTheScopeTheSame},
+		{"ListingLeavesWhatThisStartWrote", listingLeavesWhatThisStartWrote},
+		{"ListingOfUnwrittenVersionsIsRefused", listingOfUnwrittenVersionsIsRefused},
+		{"ListingOfAnEarlierStartRollsNothingBack", listingOfAnEarlierStartRollsNothingBack},
 		{"ClosedStoreSaysSo", closedStoreSaysSo},
 	} {
 		t.Run(c.name, func(t *testing.T) {
