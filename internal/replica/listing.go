@@ -328,8 +328,9 @@ func (c *Core) checkPage(p *peer, page Page) error {
 }
 
 // unwritten reports whether w is a writer of this start that has not come to v.
+// One that is over may be forgotten, and nothing of it is taken.
 func (c *Core) unwritten(w record.Writer, v record.Version) bool {
-	return c.isOwn(w) && v > c.book.state(w).Received.Head
+	return c.isOwn(w) && w.Boot > c.book.boots(w.Node).Complete && v > c.book.state(w).Received.Head
 }
 
 func (s *session) mode() Mode {

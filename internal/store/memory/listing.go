@@ -117,7 +117,8 @@ func (s *Store) TakeListing(ctx context.Context, p store.ListingPage) error {
 	}
 	mine := s.disk.startsSince(s.since)
 	if err := p.CheckOwn(func(w record.Writer) (record.Version, bool) {
-		return s.st.received(w).Head, slices.Contains(mine, w)
+		over := w.Boot <= s.st.nodes[w.Node].Complete // it may be forgotten, and nothing of it is taken
+		return s.st.received(w).Head, slices.Contains(mine, w) && !over
 	}); err != nil {
 		s.staged = store.ListingPage{}
 		return err

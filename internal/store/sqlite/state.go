@@ -127,9 +127,10 @@ func (s *state) mine(w record.Writer) bool {
 	return ok && slices.Contains(s.started, id)
 }
 
-// ownHead returns how much w has written, and whether it is of this start.
+// ownHead returns how much w has written, and whether it is of this start and
+// not over: then it may be forgotten, and nothing of it is taken.
 func (s *state) ownHead(w record.Writer) (record.Version, bool) {
-	if !s.mine(w) {
+	if !s.mine(w) || w.Boot <= s.node(w.Node).Complete {
 		return 0, false
 	}
 	id, _ := s.id(w)

@@ -282,6 +282,26 @@ func listingOfUnwrittenVersionsIsRefused(t *testing.T, s *suite) {
 	}
 }
 
+// A start that took a higher boot closes what it wrote before, and forgets it:
+// who remembers it says nothing wrong.
+func listingOfAForgottenWriterIsTaken(t *testing.T, s *suite) {
+	st := s.open("a")
+	s.closes(st)
+	s.put(st, "things", thing("a", "x", "v", 1))
+	first := st.Writer()
+	if _, err := st.Renew(t.Context(), first.Boot+10); err != nil {
+		t.Fatal(err)
+	}
+	s.closeEarlier(st)
+	if _, err := st.Collect(t.Context(), store.Ages{Owned: time.Hour, Shared: time.Hour}, 100); err != nil {
+		t.Fatal(err)
+	}
+	end := &store.ListingEnd{Mode: store.CatchUp, Scopes: everyScope("a"), Writers: []store.WriterState{{Writer: first, Received: record.Received{Head: 1}}}}
+	if err := st.TakeListing(t.Context(), store.ListingPage{First: true, End: end}); err != nil {
+		t.Errorf("a listing by one who remembers %v: %v", first, err)
+	}
+}
+
 // An earlier start of the node with a higher boot may come by a listing, with
 // its closing in effect: what this start has written must rank above it.
 func listingOfAnEarlierStartRollsNothingBack(t *testing.T, s *suite) {

@@ -103,6 +103,7 @@ func Run(t *testing.T, h Harness) {
 		{"RepairMakesTheScopeTheSame", repairMakesTheScopeTheSame},
 		{"ListingLeavesWhatThisStartWrote", listingLeavesWhatThisStartWrote},
 		{"ListingOfUnwrittenVersionsIsRefused", listingOfUnwrittenVersionsIsRefused},
+		{"ListingOfAForgottenWriterIsTaken", listingOfAForgottenWriterIsTaken},
 		{"ListingOfAnEarlierStartRollsNothingBack", listingOfAnEarlierStartRollsNothingBack},
 		{"ClosedStoreSaysSo", closedStoreSaysSo},
 	} {
