@@ -381,11 +381,13 @@ func (c *Core) gotMore(p *peer, r *reader) {
 	c.serve(p, Serve{To: p.node, ID: id, Page: int(number)})
 }
 
-// coverable lists the nodes of which p is complete further than I am, once no
-// range of theirs is left to ask it for.
+// coverable lists the nodes of which p is complete further than I am, or has a
+// closing in effect that an eviction has taken away since, once no range of
+// theirs is left to ask it for.
 func (c *Core) coverable(p *peer) (out []record.Node) {
 	for _, b := range p.session.over {
-		if b.Complete > c.book.boots(b.Node).Complete && b.Node != "" && !c.bootAhead(record.Writer{Boot: b.Closed}) {
+		mine := c.book.boots(b.Node)
+		if (b.Complete > mine.Complete || b.Closed > mine.Closed) && b.Node != "" && !c.bootAhead(record.Writer{Boot: b.Closed}) {
 			out = append(out, b.Node)
 		}
 	}
