@@ -33,6 +33,7 @@ func TestFoundSeeds(t *testing.T) {
 		1132: "a closing dropped a row that waited for a peer's full disk, and was nowhere else: its node's disk had been put back",
 		1856: "a row of a start with too low a boot went the other way than the model has it, everywhere",
 		8160: "an eviction dropped a closing that was in effect elsewhere: nobody else could learn of it, and the node never closed again",
+		8244: "the only node that had a row was evicted, and its writer closed without waiting for it: a known limit",
 		7355: "an image came back after its node, on an empty disk, had closed what it holds: a known limit",
 		829:  "a range left out what an eviction had dropped, and the eviction came later: the model took that for a loss",
 	} {

@@ -79,10 +79,11 @@ type realm struct {
 	heads    map[record.Writer]record.Version
 	rows     map[place][]written    // what competes for each row
 	over     map[record.Node]uint64 // the boot up to which somebody has evicted or closed a node
+	evicted  map[record.Node]bool   // at some time
 	acks     []ack
 	kept     map[record.Point]bool  // what some disk had when the faults ended
 	weak     map[record.Writer]bool // of starts that ended without having met a later one
-	late     map[record.Point]bool  // what came back on an image alone, after its node had closed or been evicted
+	late     map[record.Point]bool  // what came back on an image, or an evicted node's disk, alone, after its node had closed or been evicted
 }
 
 // ack is one acknowledged write of an owned row.
@@ -97,7 +98,7 @@ func newRealm(cluster, lane string) *realm {
 	m := &realm{
 		name: cluster + "/" + lane, cluster: "region/" + cluster, lane: lane, all: tables(), byID: map[record.TableID]schema.Table{}, ids: map[string]record.TableID{},
 		starts: map[record.Writer]bool{}, contents: map[record.Point]string{}, commits: map[record.Point]record.Changeset{},
-		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, late: map[record.Point]bool{}, weak: map[record.Writer]bool{},
+		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, evicted: map[record.Node]bool{}, late: map[record.Point]bool{}, weak: map[record.Writer]bool{},
 	}
 	if cluster == "global" {
 		m.cluster = cluster
@@ -162,7 +163,7 @@ func (m *realm) ends(r record.Record, w record.Writer) {
 	case m.ids[gone]:
 		if row, _, err := m.byID[r.Table].Row(r); err == nil {
 			n := record.Node(row[0].Data)
-			m.over[n] = max(m.over[n], uint64(row[1].Int))
+			m.over[n], m.evicted[n] = max(m.over[n], uint64(row[1].Int)), true
 		}
 	case closings:
 		m.over[w.Node] = max(m.over[w.Node], w.Boot-1)
@@ -195,9 +196,9 @@ func (m *realm) acked(at place, r record.Record, p record.Point, again bool, beg
 	m.acks = append(m.acks, ack{place: at, cells: string(r.Cells), deleted: r.Deleted, points: []record.Point{p}})
 }
 
-// cameBack notes what an image brings that its node's closing, or an eviction,
-// could not know of: nobody else who runs has it. That is the known limit of
-// images that are kept.
+// cameBack notes what an image, or the disk of a node that was evicted, brings
+// that its node's closing, or an eviction, could not know of: nobody else who
+// runs has it. A closing waits for neither.
 func (m *realm) cameBack(states []core.State, others []*replica) {
 	for _, s := range states {
 		if s.Writer.Boot > m.over[s.Writer.Node] {

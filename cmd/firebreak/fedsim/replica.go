@@ -99,7 +99,7 @@ func (r *replica) open() {
 	r.answers = runner.NewAnswers(st.Snapshot)
 	r.known, r.began = st.Writer(), []record.Writer{st.Writer()}
 	r.fed().happen(happened{replica: r, start: st.Writer(), states: all.States, boots: all.Boots})
-	if r.back {
+	if r.back || r.realm.evicted[r.proc.name] {
 		r.back = false
 		r.realm.cameBack(all.States, r.fed().of(r.realm))
 	}
