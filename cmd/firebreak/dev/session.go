@@ -155,7 +155,11 @@ func (s *session) feed(ctx context.Context) error {
 		g.Go(func() error { return traffic.Invent(ctx, model, s.rate, s.daemons) })
 	}
 	if s.requests > 0 {
-		users := load.New(load.Config{Rate: s.requests, Edges: s.edges.addresses(), Fleet: findable{s.hosts, s.engine, &s.pulse}, Tally: s.tally, Pulse: &s.pulse, Seed: s.seed})
+		within := settled
+		if s.processes {
+			within = settledByOthers
+		}
+		users := load.New(load.Config{Rate: s.requests, Edges: s.edges.addresses(), Fleet: findable{s.hosts, s.engine, &s.pulse, within}, Tally: s.tally, Pulse: &s.pulse, Seed: s.seed})
 		g.Go(func() error { return users.Run(ctx) })
 	}
 	if s.replay != nil {
