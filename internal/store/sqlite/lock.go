@@ -42,5 +42,8 @@ func lockFile(path string) (*fileLock, error) {
 }
 
 // release lets go. The file stays: removing it could take away another
-// process's lock.
-func (l *fileLock) release() error { return l.f.Close() }
+// process's lock. It is unlocked before it is closed: a child that is being
+// forked at this moment has the descriptor too, until it runs its program.
+func (l *fileLock) release() error {
+	return errors.Join(unix.Flock(int(l.f.Fd()), unix.LOCK_UN), l.f.Close())
+}
