@@ -40,8 +40,10 @@ func definitions(n *node) {
 	n.more = func(c *sqlite.Config) { c.Definitions, c.Views = true, nil }
 }
 
+func plainStore(*sqlite.Config) {}
+
 func newNode(t testing.TB, cfg live.Config, options ...func(*node)) *node {
-	n := &node{t: t, dir: t.TempDir(), cfg: cfg, sql: schemaSQL, more: func(*sqlite.Config) {}}
+	n := &node{t: t, dir: t.TempDir(), cfg: cfg, sql: schemaSQL, more: plainStore}
 	for _, o := range options {
 		o(n)
 	}

@@ -46,7 +46,7 @@ func newWild(seed uint64) *wild {
 		}
 		for _, c := range []string{"a", `"b c"`, "[select]", "n"} {
 			t.columns = append(t.columns, c)
-			kind := w.pick(" TEXT", " TEXT COLLATE NOCASE", " INTEGER", " REAL", " BLOB", " NUMERIC", " TEXT NOT NULL DEFAULT 'd'", "")
+			kind := w.pick(" TEXT", " TEXT COLLATE NOCASE", " TEXT COLLATE NOCASE", " INTEGER", " REAL", " BLOB", " NUMERIC", " TEXT NOT NULL DEFAULT 'd'", "")
 			defs = append(defs, c+kind)
 		}
 		t.all = append(slices.Clone(t.key), t.columns...)
@@ -73,7 +73,7 @@ func (w *wild) schema() (sql string) {
 // value is a literal; few, so that conditions meet rows.
 func (w *wild) value() string {
 	if w.IntN(2) == 0 {
-		return w.pick("'web'", "'Web'", "1", "1.0", "'1'", "x'776562'")
+		return w.pick("'web'", "'Web'", "'web'", "'Web'", "1", "1.0", "'1'", "x'776562'")
 	}
 	return w.pick("'web'", "'Web'", "'db'", "''", "1", "1.0", "'1'", "2", "9223372036854775807", "-9223372036854775808", "1e300", "-0.0", "NULL", "x'00ff'",
 		"x'776562'", "'w' || char(0) || 'b'", "'É'", "3", "'01'")
@@ -257,7 +257,7 @@ func runWild(t *testing.T, seed uint64) {
 			readers[sql] = n.watch(sql)
 		}
 	}
-	for step := range 25 {
+	for step := range 40 {
 		switch w.IntN(8) {
 		case 0:
 			for range 3 {
