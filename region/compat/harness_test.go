@@ -32,6 +32,7 @@ type server struct {
 	addr string
 	cfg  compat.Config
 	db   *sqlite.DB
+	live *live.Engine
 	stop func()
 	// the node that the handler sees
 	health  compat.Health
@@ -60,6 +61,7 @@ func (s *server) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.live = engine
 	cfg := s.cfg
 	cfg.DB, cfg.Live, cfg.Node = s.db, engine, s
 	lis, err := httpd.New(httpd.Config{Name: "HTTP", Listen: s.addr, Handler: compat.New(cfg)})

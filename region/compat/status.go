@@ -68,7 +68,7 @@ func (h *Handler) health(w http.ResponseWriter, r *http.Request) {
 	status := http.StatusServiceUnavailable
 	if text := q.Get("failure_status"); text != "" {
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 100 || n > 599 {
+		if err != nil || n < 200 || n > 599 {
 			fail(w, http.StatusBadRequest, fmt.Errorf("failure_status %q is no status", text))
 			return
 		}

@@ -128,6 +128,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, watch *live.Watc
 		}
 		last = change
 	}
+	out.buf = nil // a stream may be quiet for long
 	for out.err == nil {
 		changes, err := watch.Next(ctx, last)
 		if err != nil {
