@@ -59,7 +59,7 @@ func TestFaultsTouchTheirRegionAloneFailNoRequestAndHeal(t *testing.T) {
 			if s.processes = processes; processes {
 				s.binary = nodeBinary(t)
 			}
-			s.requests, s.exitAfter = 60, 10500*time.Millisecond
+			s.requests, s.exitAfter = 60, 14*time.Second
 			s.latency = writeFile(t, "* * 1ms\n")
 			if err := s.run(t.Context()); err != nil {
 				t.Fatal(err)

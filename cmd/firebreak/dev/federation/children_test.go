@@ -106,9 +106,14 @@ func TestChildrenRunTheirRoleAndAreStoppedWithTheFederation(t *testing.T) {
 	}
 	for _, r := range f.started() {
 		file := filepath.Join(f.paths.node(r.node), "config.toml")
+		want := "run --role " + string(r.node.Role) + " -c " + file
+		if r.node.Role == Region {
+			want += " --bug-file " + f.paths.bug()
+		}
+		want += " --links-fd 3"
 		await(t, "the arguments of "+r.node.String(), func() bool {
 			b, err := os.ReadFile(file + ".args")
-			return err == nil && string(b) == "run --role "+string(r.node.Role)+" -c "+file+" --links-fd 3\n"
+			return err == nil && string(b) == want+"\n"
 		})
 		if r.pid == os.Getpid() || !alive(r.pid) {
 			t.Errorf("%v has pid %d", r.node, r.pid)

@@ -22,6 +22,7 @@ import (
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/datadir"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/link"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/devfile"
+	"github.com/firebreak-dev/firebreak/internal/backoff"
 	"github.com/firebreak-dev/firebreak/internal/identity"
 )
 
@@ -203,6 +204,11 @@ func (f *Federation) startNode(ctx, nodes context.Context, l launcher, n Node) e
 	f.ports.release(n)
 	life, stop := context.WithCancel(nodes)
 	r, err := l.launch(life, n)
+	// A child that is being forked at this moment has the ports that were held,
+	// until it runs its program.
+	for try := 0; errors.Is(err, syscall.EADDRINUSE) && try < maxPortTries && backoff.Wait(ctx, portPause) == nil; try++ {
+		r, err = l.launch(life, n)
+	}
 	if err != nil {
 		stop()
 		return fmt.Errorf("start node %v: %w", n, err)
@@ -212,6 +218,12 @@ func (f *Federation) startNode(ctx, nodes context.Context, l launcher, n Node) e
 	go f.watch(nodes, r)
 	return nil
 }
+
+// How long a port that is in use is waited for.
+const (
+	maxPortTries = 50
+	portPause    = 20 * time.Millisecond
+)
 
 // watch reports a node that ends before it was told to.
 func (f *Federation) watch(nodes context.Context, r *running) {
