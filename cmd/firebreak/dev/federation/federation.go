@@ -18,6 +18,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/datadir"
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/dev/link"
