@@ -248,18 +248,22 @@ func (im *importer) write(ctx context.Context, t load.Table, stmts []load.Statem
 		switch s, _ := status.FromError(err); {
 		case err == nil:
 			return changedRows(r), nil
-		case s.Code() == codes.InvalidArgument, s.Code() == codes.ResourceExhausted, s.Code() == codes.PermissionDenied:
+		case s.Code() == codes.InvalidArgument, s.Code() == codes.PermissionDenied, slow(s) && len(stmts) > 1:
 			return 0, &load.RefusedError{Err: errors.New(s.Message())}
-		case exit.Code(err) != exit.Unanswered || len(t.Key) == 0 || time.Now().After(until):
+		case exit.Code(err) != exit.Unanswered && !slow(s), len(t.Key) == 0, time.Now().After(until):
 			return 0, inWords(err)
 		default:
-			im.env.note("%s: the node does not answer, trying again: %s", t.Name, s.Message())
+			im.env.note("%s: not written yet, trying again: %s", t.Name, s.Message())
 		}
 		if err := backoff.Wait(ctx, retry.Next()); err != nil {
 			return 0, err
 		}
 	}
 }
+
+// slow says that a batch took more time than a transaction has: fewer rows may
+// do, and if one does not it is the node that is busy.
+func slow(s *status.Status) bool { return s.Code() == codes.ResourceExhausted }
 
 func (im *importer) exec(ctx context.Context, req *regionpb.ExecRequest) (*regionpb.ExecResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, im.env.timeout)
