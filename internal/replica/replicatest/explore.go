@@ -118,23 +118,33 @@ func deleteTables() []schema.Table {
 	return append(Tables(), evicts)
 }
 
-// RunDeletes runs one life and returns what broke, if anything.
-func RunDeletes(cfg DeletesConfig) (DeleteHits, error) {
+func newDeletes(cfg DeletesConfig) *Deletes {
 	stream := uint64(cfg.Kind)
 	if cfg.Stream {
 		stream += 8
 	}
 	d := &Deletes{cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, stream)),
 		closedAt: map[record.Writer]record.Version{}, late: map[row]bool{}, collected: map[row]record.Rank{}, shown: map[record.Writer][]row{}}
+	return d
+}
+
+// add starts one more node.
+func (d *Deletes) add() {
+	m := &member{name: record.Node(rune('a' + len(d.nodes))), disk: &memory.Disk{}}
+	d.nodes = append(d.nodes, m)
+	d.start(m)
+}
+
+// RunDeletes runs one life and returns what broke, if anything.
+func RunDeletes(cfg DeletesConfig) (DeleteHits, error) {
+	d := newDeletes(cfg)
 	d.weigh()
 	n := cfg.Nodes
 	if n == 0 {
 		n = 3 + d.random.IntN(2)
 	}
-	for i := range n {
-		m := &member{name: record.Node(rune('a' + i)), disk: &memory.Disk{}}
-		d.nodes = append(d.nodes, m)
-		d.start(m)
+	for range n {
+		d.add()
 	}
 	for steps := 30 + d.random.IntN(60); steps > 0 && d.err == nil; steps-- {
 		d.act(d.nodes[d.random.IntN(n)])
@@ -424,19 +434,5 @@ func (d *Deletes) evict(m *member) {
 	if o == m || d.random.IntN(3) > 0 {
 		return
 	}
-	boot := uint64(0)
-	for _, w := range d.view(m).writers {
-		if w.Writer.Node == o.name {
-			boot = max(boot, w.Writer.Boot)
-		}
-	}
-	if boot == 0 {
-		return
-	}
-	_, err := m.st.Update(context.Background(), func(tx store.Tx) error {
-		return tx.Put(Evicting, store.Row{record.Of(string(o.name)), record.Of(int64(boot))})
-	})
-	if err == nil && d.learn(m) {
-		d.Hits.Evicted++
-	}
+	d.evictKnown(m, o.name)
 }
