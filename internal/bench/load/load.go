@@ -88,6 +88,10 @@ func (r *Report) add(took time.Duration, err error, each func(time.Duration, err
 	}
 }
 
+// grace is how late the last turns may begin: this process may have been kept
+// from running. Their latency counts from when they were due all the same.
+const grace = 250 * time.Millisecond
+
 // offer hands out the turns when they are due.
 func offer(ctx context.Context, cfg Config, start time.Time, turns chan<- turn) (sent, unsent uint64) {
 	wait := time.NewTimer(0)
@@ -95,7 +99,7 @@ func offer(ctx context.Context, cfg Config, start time.Time, turns chan<- turn) 
 	end := ctx.Done()
 	var over <-chan time.Time
 	if cfg.Duration > 0 {
-		t := time.NewTimer(cfg.Duration)
+		t := time.NewTimer(cfg.Duration + grace)
 		defer t.Stop()
 		over = t.C
 	}
