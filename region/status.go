@@ -108,8 +108,8 @@ func (n *Node) alarms(stats sqlite.Stats) []string {
 	if c := n.control.State(); c.Error != "" {
 		out = append(out, "the control file was not taken: "+c.Error)
 	}
-	if down := n.holdUpClosing(); len(down) > 0 {
-		out = append(out, fmt.Sprintf("deletes are not collected everywhere: closing the earlier starts of this node waits for %s, which do not answer: start them, or evict those that will not come back (worker evict)", strings.Join(down, ", ")))
+	if a := closingAlarm(holdUpClosing(n.started, n.runner.Stats().Closing.Waiting, n.mesh.Peers())); a != "" {
+		out = append(out, a)
 	}
 	if n.reporter != nil {
 		out = append(out, n.reporter.Alarms()...)
@@ -120,21 +120,29 @@ func (n *Node) alarms(stats sqlite.Stats) []string {
 // closingPatience is how long a node may wait for others before it says so.
 const closingPatience = 5 * time.Minute
 
-// holdUpClosing lists the nodes that are down and that this one's closing
-// waits for.
-func (n *Node) holdUpClosing() []string {
-	if time.Since(n.started) < closingPatience {
+// holdUpClosing lists the nodes that are down and that the closing of a node
+// which runs since started waits for.
+func holdUpClosing(started time.Time, waiting []record.Node, peers []mesh.Peer) []string {
+	if time.Since(started) < closingPatience {
 		return nil
 	}
 	alive := map[record.Node]bool{}
-	for _, p := range n.mesh.Peers() {
+	for _, p := range peers {
 		alive[p.Node] = p.State == mesh.Alive
 	}
 	var down []string
-	for _, w := range n.runner.Stats().Closing.Waiting {
+	for _, w := range waiting {
 		if !alive[w] {
 			down = append(down, string(w))
 		}
 	}
 	return down
+}
+
+// closingAlarm says who holds a closing up, and what to do; empty for nobody.
+func closingAlarm(down []string) string {
+	if len(down) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("deletes are not collected everywhere: closing the earlier starts of this node waits for %s, which do not answer: start them, or evict those that will not come back (worker evict)", strings.Join(down, ", "))
 }

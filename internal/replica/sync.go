@@ -305,7 +305,8 @@ func (c *Core) differ(n record.Node, theirs []State, all bool) (at record.Writer
 // overtook it is on its way from another writer. Then that pair of leaves is
 // left alone for a while.
 //
-// Owned rows are made what their owner has, by whoever is not it. Shared and
+// Owned rows are made what their owner has, by whoever is not it; if the owner
+// is gone, what most of the members have. Shared and
 // ranked ones are taken by rank, from both sides: a late write met a delete
 // that was collected. A side whose rows do not sum to its own fingerprints
 // serves no listing.
@@ -328,9 +329,21 @@ func (c *Core) suspect(p *peer, d damage, w record.Writer, owned bool) {
 	switch list := &p.session.list; {
 	case !owned:
 		*list = ListingWant{Mode: Exchange}
-	case d.node == p.node:
+	case d.node == p.node, c.peer(d.node) == nil && d.node != c.self.Node && c.outvoted(d):
 		*list = ListingWant{Mode: Repair, Nodes: []record.Node{d.node}}
 	}
+}
+
+// outvoted reports whether at least two peers agree on what differs here, and
+// they are most of all that are connected, this node included.
+func (c *Core) outvoted(d damage) bool {
+	agree := 0
+	for _, p := range c.peers {
+		if slices.ContainsFunc(p.damaged, func(o damage) bool { return o.node == d.node && o.mine == d.mine && o.theirs == d.theirs }) {
+			agree++
+		}
+	}
+	return agree >= 2 && 2*agree > len(c.peers)+1
 }
 
 // of returns the states of one node's writers.
