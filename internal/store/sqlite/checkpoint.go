@@ -115,16 +115,16 @@ func (k *checkpointer) run(quit <-chan struct{}) {
 }
 
 func (k *checkpointer) once() {
-	var pages int64
+	var pages, moved int64
 	err := k.c.rows(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)", nil, func(r []record.Value) error {
-		pages = r[1].Int
+		pages, moved = r[1].Int, r[2].Int
 		return nil
 	})
 	k.db.metrics.checkpoints.Inc()
 	if err = k.db.sound(err); err != nil {
 		k.db.cfg.Logger.Warn("WAL checkpoint", "err", err)
 	}
-	k.lookForPins(pages * walPage)
+	k.lookForPins(pages*walPage, moved < pages)
 	k.mu.Lock()
 	close(k.done)
 	k.done = nil

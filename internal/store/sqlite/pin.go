@@ -25,9 +25,11 @@ func (k *checkpointer) pinned() []string {
 	return nil
 }
 
-// lookForPins looks who reads a log that has grown to size bytes.
-func (k *checkpointer) lookForPins(size int64) {
-	if size < k.alarm {
+// lookForPins looks who reads a log that has grown to size bytes, if somebody
+// does: then the checkpoint was not let to its end. Looking means to list the
+// files of every process of the machine.
+func (k *checkpointer) lookForPins(size int64, held bool) {
+	if size < k.alarm || !held {
 		k.pins.Store(nil)
 		return
 	}
