@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -12,7 +11,7 @@ import (
 )
 
 // format counts the layouts of the engine's tables.
-const format = 4
+const format = 5
 
 const identityTable = `CREATE TABLE IF NOT EXISTS _fb_local_identity (
 	one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL, fleet TEXT NOT NULL,
@@ -47,8 +46,10 @@ var engineTables = []string{
 	// The indexes beside the key that a schema has asked for.
 	`CREATE TABLE IF NOT EXISTS _fb_local_indexes (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID`,
 	keptTables,
-	// The entries of one transaction; sequence is that of the last.
-	`CREATE TABLE IF NOT EXISTS _fb_local_feed (sequence INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT`,
+	// The entries of one transaction; sequence is that of the last. Own is the
+	// state after it of this node's writer then: in the newest row it stands
+	// above _fb_writers, which so need not be written with every commit.
+	`CREATE TABLE IF NOT EXISTS _fb_local_feed (sequence INTEGER PRIMARY KEY, entries BLOB NOT NULL, own BLOB NOT NULL) STRICT`,
 }
 
 // Names in _fb_local_values, those that adoptName makes aside.
@@ -61,6 +62,10 @@ const (
 const (
 	sqlPutWriter = `INSERT INTO _fb_writers (id, node, boot, bits, received, owned, shared, ranked, floors) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET received = excluded.received, owned = excluded.owned, shared = excluded.shared, ranked = excluded.ranked, floors = excluded.floors`
+	sqlOwn      = `SELECT own FROM _fb_local_feed ORDER BY sequence DESC LIMIT 1`
+	sqlPutOwn   = `UPDATE _fb_local_feed SET own = ? WHERE sequence = (SELECT max(sequence) FROM _fb_local_feed)`
+	sqlPutFeed  = `INSERT INTO _fb_local_feed (sequence, entries, own) VALUES (?, ?, ?)`
+	sqlPutState = `UPDATE _fb_writers SET received = ?, owned = ?, shared = ?, ranked = ?, floors = ? WHERE id = ?`
 	sqlWriters  = `SELECT id, node, boot, bits, received, owned, shared, ranked, floors FROM _fb_writers ORDER BY id`
 	sqlPutValue = `INSERT INTO _fb_local_values (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
 	sqlValue    = `SELECT value FROM _fb_local_values WHERE name = ?`
@@ -125,13 +130,14 @@ func (c *conn) value(name string) (int64, error) {
 // loadState reads what a former process left.
 func loadState(c *conn) (*state, error) {
 	st := newState()
-	err := readWriters(c, func(w *writerState) {
+	own, err := readWriters(c, func(w *writerState) {
 		st.writers[w.id], st.ids[w.writer] = w, w.id
 		st.lastID = max(st.lastID, w.id)
 	})
 	if err != nil {
 		return nil, err
 	}
+	st.own = own
 	err = readNodes(c, func(n store.NodeState) { st.nodes[n.Node] = n })
 	if err != nil {
 		return nil, err
@@ -169,55 +175,9 @@ func loadState(c *conn) (*state, error) {
 	return st, loadLine(c, st)
 }
 
-func readWriters(c *conn, fn func(*writerState)) error {
-	return c.rows(context.Background(), sqlWriters, nil, func(r []record.Value) error {
-		w := &writerState{id: r[0].Int, writer: record.Writer{Node: record.Node(r[1].Data), Boot: uint64(r[2].Int), Bits: uint64(r[3].Int)}}
-		var rest []byte
-		var err error
-		if w.recv, rest, err = record.ReadReceived([]byte(r[4].Data)); err != nil || len(rest) > 0 {
-			return fmt.Errorf("received set of %v is damaged: %w", w.writer, err)
-		}
-		for i := range w.prints {
-			b := []byte(r[5+i].Data)
-			if len(b) != 16 {
-				return fmt.Errorf("fingerprint of %v is damaged", w.writer)
-			}
-			w.prints[i] = record.Fingerprint{Hi: binary.BigEndian.Uint64(b), Lo: binary.BigEndian.Uint64(b[8:])}
-		}
-		floors := []byte(r[8].Data)
-		for i := range w.floors {
-			n, size := binary.Uvarint(floors)
-			if size <= 0 || n > maxVersion {
-				return fmt.Errorf("floors of %v are damaged", w.writer)
-			}
-			w.floors[i], floors = record.Version(n), floors[size:]
-		}
-		fn(w)
-		return nil
-	})
-}
-
 func readNodes(c *conn, fn func(store.NodeState)) error {
 	return c.rows(context.Background(), sqlNodes, nil, func(r []record.Value) error {
 		fn(store.NodeState{Node: record.Node(r[0].Data), Closed: uint64(r[1].Int), Evicted: uint64(r[2].Int), Complete: uint64(r[3].Int)})
 		return nil
 	})
-}
-
-func (p *packed) addWriter(w *writerState) {
-	int := func(v int64) record.Value { return record.Value{Type: record.Integer, Int: v} }
-	p.args = record.AppendValue(p.args, int(w.id))
-	p.args = record.AppendValue(p.args, record.Value{Type: record.Text, Data: string(w.writer.Node)})
-	p.args = record.AppendValue(p.args, int(int64(w.writer.Boot)))
-	p.args = record.AppendValue(p.args, int(int64(w.writer.Bits)))
-	p.args = appendBlob(p.args, record.AppendReceived(nil, w.recv))
-	for _, f := range w.prints {
-		p.args = f.Append(append(p.args, byte(record.Blob), 16))
-	}
-	var floors []byte
-	for _, v := range w.floors {
-		floors = binary.AppendUvarint(floors, uint64(v))
-	}
-	p.args = appendBlob(p.args, floors)
-	p.n++
 }

@@ -112,7 +112,8 @@ func (s *snapshot) load() error {
 	if err := readNodes(s.c, func(n store.NodeState) { s.nodes[n.Node] = n }); err != nil {
 		return err
 	}
-	return readWriters(s.c, func(w *writerState) { s.byID[w.id], s.byName[w.writer] = w, w.id })
+	_, err := readWriters(s.c, func(w *writerState) { s.byID[w.id], s.byName[w.writer] = w, w.id })
+	return err
 }
 
 // use runs fn with the connection, unless the snapshot is over.

@@ -40,6 +40,7 @@ type state struct {
 	pending map[record.Node]bool // has closings that may come into effect, or be fulfilled
 
 	self     int64 // id of the writer of now
+	own      int64 // id of the writer whose state is in the newest row of the feed; zero for none
 	lastID   int64
 	clock    hlc.Clock
 	sequence uint64 // of the last feed entry
@@ -75,7 +76,7 @@ func (s *state) absorb(c *state) {
 	maps.Copy(s.ids, c.ids)
 	maps.Copy(s.nodes, c.nodes)
 	maps.Copy(s.pending, c.pending)
-	s.self, s.lastID, s.clock, s.sequence = c.self, c.lastID, c.clock, c.sequence
+	s.self, s.own, s.lastID, s.clock, s.sequence = c.self, c.own, c.lastID, c.clock, c.sequence
 	s.held, s.started, s.boots = c.held, c.started, c.boots
 	s.entries = append(s.entries, c.entries...)
 	s.lines = append(s.lines, c.lines...)

@@ -92,6 +92,10 @@ func (c *conn) owner() (Owner, error) {
 
 // forget drops what was the donor's own, and claims the file for owner.
 func (c *conn) forget(ctx context.Context, owner Owner) error {
+	// What the feed has of the donor's own writer stays: its rows do.
+	if err := c.settleOwn(); err != nil {
+		return err
+	}
 	names, err := c.names(ctx)
 	if err != nil {
 		return err
@@ -160,7 +164,7 @@ func (c *conn) addsUp(ctx context.Context) (rows, withheld int64, unchecked int,
 		return 0, 0, 0, err
 	}
 	var wrong []error
-	err = readWriters(c, func(w *writerState) {
+	_, err = readWriters(c, func(w *writerState) {
 		if skip[w.id] || withheld > 0 && sums[w.id] != total(w.prints) {
 			unchecked++ // a withheld record may outrank a row that is shown
 		} else if sums[w.id] != total(w.prints) {

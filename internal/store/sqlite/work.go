@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"cmp"
-	"encoding/binary"
 	"maps"
 	"slices"
 
@@ -178,29 +177,8 @@ func (w *work) enter(at record.Point, local *record.Changeset) {
 
 // flush writes what the transaction changed in memory beside its rows.
 func (w *work) flush(before hlc.Timestamp) error {
-	ids := make([]int64, 0, len(w.st.writers))
-	for id := range w.st.writers {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	p := w.db.packed.books.reset()
-	for _, id := range ids {
-		p.addWriter(w.st.writers[id])
-	}
-	if p.n > 0 {
-		if _, _, err := w.c.many(sqlPutWriter, p.args, p.n); err != nil {
-			return err
-		}
-	}
-	if n := len(w.st.entries); n > 0 {
-		p.reset()
-		p.args = record.AppendValue(p.args, record.Value{Type: record.Integer, Int: int64(w.st.sequence)})
-		size := len(binary.AppendUvarint(nil, uint64(n))) + len(w.st.lines)
-		p.args = binary.AppendUvarint(append(p.args, byte(record.Blob)), uint64(size))
-		p.args = append(binary.AppendUvarint(p.args, uint64(n)), w.st.lines...)
-		if _, _, err := w.c.many(`INSERT INTO _fb_local_feed (sequence, entries) VALUES (?, ?)`, p.args, 1); err != nil {
-			return err
-		}
+	if err := w.flushWriters(); err != nil {
+		return err
 	}
 	if last := w.st.clock.Last(); last != before {
 		return w.c.exec(sqlPutValue, valueStamp, int64(last))
