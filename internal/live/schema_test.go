@@ -3,7 +3,6 @@ package live_test
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/firebreak-dev/firebreak/internal/live"
@@ -70,7 +69,7 @@ func TestWatchesFollowAChangingSchema(t *testing.T) {
 	check("a generated column")
 	// Nothing is written from here on: the change of the schema alone ends them.
 	n.load("CREATE TABLE d (id TEXT NOT NULL PRIMARY KEY, m TEXT, z TEXT, z2 TEXT AS (z || '2'))")
-	if cs, err := other.w.Next(n.ctx(), other.last); !errors.Is(err, live.ErrSchema) || !strings.Contains(err.Error(), "no such table: e") {
+	if cs, err := other.w.Next(n.ctx(), other.last); !errors.Is(err, live.ErrSchema) {
 		t.Errorf("a table that is gone: %v, %v", cs, err)
 	}
 	if _, err := gone.Next(n.ctx()); !errors.Is(err, live.ErrSchema) {
