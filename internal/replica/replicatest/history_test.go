@@ -27,7 +27,7 @@ func TestIdentityLaws(t *testing.T) {
 		"writes": hits.Writes, "refused writes": hits.Refused, "clean stops": hits.Stops, "crashes": hits.Crashes, "images put back": hits.PutBack,
 		"stale copies restored": hits.Restored, "backward clocks": hits.ClockBack, "renewed writers": hits.Renewed, "starts that met nobody": hits.Weak,
 	} {
-		if n == 0 {
+		if n == 0 && !testing.Short() { // few histories need not have everything
 			t.Errorf("no %s: the run is no evidence", name)
 		}
 	}
