@@ -1,10 +1,13 @@
 package compat_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -177,7 +180,8 @@ func TestResumesUnderLoad(t *testing.T) {
 
 // A client that reads nothing is cut off; it holds up nobody.
 func TestClientThatNeverReads(t *testing.T) {
-	s := newServer(t, compat.Config{Stall: time.Second})
+	cut := cutOffs{make(chan string, 1)}
+	s := newServer(t, compat.Config{Stall: time.Second, Logger: slog.New(slog.NewTextHandler(cut, nil))})
 	conn, err := net.Dial("tcp", s.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -192,9 +196,14 @@ func TestClientThatNeverReads(t *testing.T) {
 		s.write(fmt.Sprintf(`[["INSERT INTO machines (id, metadata) VALUES (?, ?)", ["m%d", "%s"]]]`, i, big))
 		other.next()
 	}
+	select {
+	case <-cut.seen:
+	case <-time.After(30 * time.Second):
+		t.Fatal("it was never cut off")
+	}
 	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	n, err := io.Copy(io.Discard, conn)
-	if n >= 400*50_000 {
+	if n >= 400*50_000 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%d bytes came to one that did not read, %v", n, err)
 	}
 }
