@@ -147,12 +147,16 @@ func (c *Client) wants() []string {
 // Lookup returns what is known of an app; false if nothing ever was. It takes
 // no lock and allocates nothing.
 func (c *Client) Lookup(app string) (View, bool) {
-	a := c.table.get(app)
-	v := View{Endpoints: a.endpoints, Complete: a.complete}
-	if stale := c.table.stale.Load(); stale != 0 || a.stale != 0 {
-		v.Complete, v.Age = a.complete && stale == 0, oldest(stale, a.stale)
+	e, stale := c.table.get(app), c.table.stale.Load()
+	switch {
+	case e == nil && stale == 0:
+		return View{}, false
+	case e == nil:
+		return View{Age: age(stale)}, false
+	case stale != 0 || e.stale != 0:
+		return View{Endpoints: e.view.Endpoints, Complete: e.view.Complete && stale == 0, Age: oldest(stale, e.stale)}, true
 	}
-	return v, a.there
+	return e.view, true
 }
 
 // oldest is apart so that the common case reads no clock.
