@@ -1,7 +1,10 @@
 package sim
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -18,10 +21,13 @@ type Action struct {
 	N    int
 }
 
-// String gives one line, as failures print it.
+// String gives one line, as failures print it and ParseScript reads it.
 func (a Action) String() string {
-	return fmt.Sprintf("%9.3fs  %-16s %-10s %-10s %d", a.At.Seconds(), a.Kind, a.Who, a.With, a.N)
+	return fmt.Sprintf("%9.3fs  %-16s %-10s %-10s %d", a.At.Seconds(), a.Kind, cmp.Or(a.Who, none), cmp.Or(a.With, none), a.N)
 }
+
+// none stands for an empty field in a line.
+const none = "-"
 
 // Script is what happens to a world, in the order of time.
 type Script []Action
@@ -34,6 +40,40 @@ func (s Script) String() string {
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// ParseScript reads the lines of a script, to the millisecond. Empty lines and
+// those that begin with # are comments.
+func ParseScript(text string) (Script, error) {
+	s := Script{}
+	for i, line := range strings.Split(text, "\n") {
+		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		a, err := parseAction(strings.Fields(line))
+		if err != nil {
+			return nil, fmt.Errorf("line %d of the script, %q: %w", i+1, line, err)
+		}
+		s = append(s, a)
+	}
+	return s, nil
+}
+
+func parseAction(fields []string) (a Action, err error) {
+	if len(fields) != 5 {
+		return a, errors.New("want time, kind, who, with whom or what, and a number")
+	}
+	for i, f := range fields {
+		if f == none {
+			fields[i] = ""
+		}
+	}
+	a.Kind, a.Who, a.With = fields[1], fields[2], fields[3]
+	if a.At, err = time.ParseDuration(fields[0]); err != nil {
+		return a, err
+	}
+	a.N, err = strconv.Atoi(fields[4])
+	return a, err
 }
 
 // Minimise leaves actions out of a script for as long as it still fails, and

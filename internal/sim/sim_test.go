@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/firebreak-dev/firebreak/internal/sim"
 )
 
@@ -158,6 +160,19 @@ func TestMinimiseKeepsWhatFails(t *testing.T) {
 	sim.Minimise(s, 5, func(sim.Script) bool { asked++; return true })
 	if asked > 5 {
 		t.Errorf("asked %d times", asked)
+	}
+}
+
+func TestAScriptIsReadAsItIsPrinted(t *testing.T) {
+	s := sim.Script{{At: 1500 * time.Millisecond, Kind: "cut", Who: "a", With: "b", N: -3}, {At: time.Minute, Kind: "weather", N: 2}}
+	got, err := sim.ParseScript("# found by hand\n\n" + s.String())
+	if diff := cmp.Diff(s, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	for _, bad := range []string{"1s cut a b", "1s cut a b c 1", "soon cut a b 1", "1s cut a b x"} {
+		if _, err := sim.ParseScript(bad); err == nil {
+			t.Errorf("%q is a script", bad)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package fedsim
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -160,13 +161,24 @@ func (f *Failure) minimise() {
 		if o.Script == nil {
 			o.Script = sim.Script{}
 		}
-		return Run(o).Err != nil
+		err := Run(o).Err
+		return err != nil && broke(err) == broke(f.Err) // another failure is not this one made smaller
 	})
 	o := f.Options
 	o.Script = f.Minimal
 	if r := Run(o); r.Err != nil {
 		f.Err = fmt.Errorf("%w\nby the smaller script: %w", f.Err, r.Err)
 	}
+}
+
+// broke returns the id of the property that an error is about, empty if it is
+// about none.
+func broke(err error) string {
+	var v *sim.Violation
+	if errors.As(err, &v) {
+		return v.ID
+	}
+	return ""
 }
 
 // Table lists the states that were reached and the checks that were made.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/fedsim"
+	"github.com/firebreak-dev/firebreak/internal/sim"
 )
 
 func main() {
@@ -25,6 +26,7 @@ func main() {
 	flag.BoolVar(&p.Once, "once", false, "run each seed once, not twice")
 	flag.BoolVar(&p.Closing, "closing", true, "nodes close their earlier starts, collect tombstones and list")
 	flag.BoolVar(&p.Whole, "whole", false, "do not make the script of a failure smaller")
+	script := flag.String("script", "", "perform the script of this file, as a failure prints it, not the seed's own")
 	bound := flag.Duration("for", 0, "begin no seed after so long; 0 means no bound")
 	must := flag.Bool("must-hit", false, "fail if a state on the list was never reached")
 	verbose := flag.Bool("v", false, "print the states that were reached and the checks that were made")
@@ -32,7 +34,22 @@ func main() {
 	if *bound > 0 {
 		p.Until = time.Now().Add(*bound)
 	}
+	if *script != "" {
+		var err error
+		if p.Script, err = read(*script); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+	}
 	os.Exit(run(p, *must, *verbose))
+}
+
+func read(file string) (sim.Script, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return sim.ParseScript(string(text))
 }
 
 func run(p fedsim.Plan, must, verbose bool) int {
