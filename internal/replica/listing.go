@@ -382,12 +382,16 @@ func (c *Core) gotMore(p *peer, r *reader) {
 }
 
 // coverable lists the nodes of which p is complete further than I am, or has a
-// closing in effect that an eviction has taken away since, once no range of
-// theirs is left to ask it for.
+// closing or an eviction in effect whose record is gone, once no range of
+// theirs is left to ask it for. (An eviction takes closings away; the row of
+// an eviction is lost with the disk that it was on, if it comes back as an
+// image once its writer is closed.)
 func (c *Core) coverable(p *peer) (out []record.Node) {
 	for _, b := range p.session.over {
 		mine := c.book.boots(b.Node)
-		if (b.Complete > mine.Complete || b.Closed > mine.Closed) && b.Node != "" && !c.bootAhead(record.Writer{Boot: b.Closed}) {
+		closed := (b.Complete > mine.Complete || b.Closed > mine.Closed) && !c.bootAhead(record.Writer{Boot: b.Closed})
+		evicted := b.Evicted > mine.Evicted && !c.bootAhead(record.Writer{Boot: b.Evicted})
+		if b.Node != "" && (closed || evicted) {
 			out = append(out, b.Node)
 		}
 	}

@@ -171,7 +171,8 @@ func ownersWriteAlone(_ *federation, h happened) error {
 // nothingComesBack: within a start what is shown of a row only rises, and what
 // was received as deleted is not shown. (A tombstone that had been overtaken at
 // the node that served its version did not come, and what overtook it has yet
-// to.)
+// to. What a closing counts as received and nobody has goes back to what stands
+// elsewhere: a known limit.)
 func nothingComesBack(_ *federation, h happened) error {
 	r := h.replica
 	if h.entry != nil {
@@ -181,7 +182,7 @@ func nothingComesBack(_ *federation, h happened) error {
 			if c.New == nil || !ok {
 				continue
 			}
-			if old, now := r.realm.rankOf(at, before), r.realm.rankOf(at, c.Point); record.Wins(old, now) {
+			if old, now := r.realm.rankOf(at, before), r.realm.rankOf(at, c.Point); record.Wins(old, now) && !r.closesUnmet(before, h.entry.Nodes) {
 				return fmt.Errorf("%s goes back from %v to %v in %s %q", r.id(), before, c.Point, c.Table, c.Key)
 			}
 		}
@@ -198,6 +199,18 @@ func nothingComesBack(_ *federation, h happened) error {
 		}
 	}
 	return nil
+}
+
+// closesUnmet reports whether what is shown, and is unmet, counts as received by
+// a closing, which nodes may have brought into effect just now.
+func (r *replica) closesUnmet(shown record.Point, nodes []store.NodeState) bool {
+	complete := r.seen.nodes[shown.Writer.Node].Complete
+	for _, n := range nodes {
+		if n.Node == shown.Writer.Node {
+			complete = max(complete, n.Complete)
+		}
+	}
+	return r.realm.unmet(shown) && shown.Writer.Boot <= complete
 }
 
 // changesetsShowWhole: all that was received of a changeset is shown, but for

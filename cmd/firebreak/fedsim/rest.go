@@ -73,8 +73,11 @@ func stateFollowsReceived(f *federation) error {
 // nobody had met as its node closed, or from an image that came back after it.
 // Which way such a row goes is not promised, but that it goes one way everywhere.
 func (r *replica) mayLack(w written) bool {
-	return (r.realm.weak[w.at.Writer] || r.realm.late[w.at]) && w.at.Writer.Boot <= r.seen.nodes[w.at.Writer.Node].Complete
+	return r.realm.unmet(w.at) && w.at.Writer.Boot <= r.seen.nodes[w.at.Writer.Node].Complete
 }
+
+// unmet reports whether the closing of a point's start could not know of it.
+func (m *realm) unmet(p record.Point) bool { return m.weak[p.Writer] || m.late[p] }
 
 // right reports whether exactly the highest received record is shown. What is
 // under a withheld one may be shown or not.
@@ -96,7 +99,7 @@ func acknowledgedWritesStand(f *federation) error {
 		last := map[place]int{}
 		for i, a := range m.acks {
 			for _, p := range a.points {
-				if m.kept[p] && !m.weak[p.Writer] && !m.late[p] {
+				if m.kept[p] && !m.unmet(p) {
 					last[a.place] = i
 				}
 			}
