@@ -175,6 +175,7 @@ func (c *regionClient) read(ctx context.Context, g gateway, req *regionv1.QueryR
 			if ms := end.GetNewestEndAgeMs(); ms >= 0 {
 				a.newestEnd = c.now().Time().Add(-coverage.Age(ms))
 			}
+			_, _ = stream.Recv() // the stream's own end came along: waiting for it costs less than to reset the stream
 			return a, nil
 		}
 	}

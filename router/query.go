@@ -51,10 +51,9 @@ func (s *service) Query(req *routerv1.QueryRequest, stream routerv1.RouterServic
 	if err := u.finish(stream.Context()); err != nil {
 		return err
 	}
-	return stream.Send(&routerv1.QueryResponse{End: &routerv1.QueryEnd{
-		Complete: coverage.Complete(parts, listAge), Satisfied: policy.Satisfied(parts),
-		Coverage: coverage.Protos(parts), Rows: u.sent,
-	}})
+	return u.end(&routerv1.QueryEnd{
+		Complete: coverage.Complete(parts, listAge), Satisfied: policy.Satisfied(parts), Coverage: coverage.Protos(parts),
+	})
 }
 
 func checkQuery(req *routerv1.QueryRequest) (plan.Policy, error) {
@@ -131,13 +130,22 @@ func (s *service) fanOut(ctx context.Context, req *routerv1.QueryRequest, region
 	if at, ok := ctx.Deadline(); ok {
 		ask.TimeoutMs = max(1, time.Until(at).Milliseconds())
 	}
-	for _, region := range regions {
-		go func() { answers <- s.clients.get(region).ask(ctx, ask) }()
+	if len(regions) == 1 {
+		answers <- s.clients.get(regions[0]).ask(ctx, ask)
+	} else {
+		for _, region := range regions {
+			go func() { answers <- s.clients.get(region).ask(ctx, ask) }()
+		}
 	}
-	for range regions {
+	for left := len(regions) - 1; left >= 0; left-- {
 		a := <-answers
 		if err := u.add(a); err != nil {
 			return err
+		}
+		if left > 0 {
+			if err := u.flush(); err != nil {
+				return err
+			}
 		}
 		if policy.Enough(u.parts) {
 			cancel() // the rest returns at once, as not waited for
@@ -152,7 +160,8 @@ type union struct {
 	reduce    string
 	parts     []coverage.Part
 	columns   []string
-	held      []*clusterv1.Row // for reduce
+	held      []*clusterv1.Row        // for reduce
+	pending   *routerv1.QueryResponse // not sent yet, for what comes next may go with it
 	sent      uint64
 	newestEnd time.Time
 	invalid   []answer // regions that found the question itself wrong
@@ -167,9 +176,7 @@ func (u *union) add(a answer) error {
 		if u.columns == nil {
 			u.columns = a.columns
 			if u.reduce == "" && len(a.columns) > 0 {
-				if err := u.stream.Send(&routerv1.QueryResponse{Columns: a.columns}); err != nil {
-					return err
-				}
+				u.pending = &routerv1.QueryResponse{Columns: a.columns}
 			}
 		}
 		if !slices.Equal(u.columns, a.columns) {
@@ -204,13 +211,37 @@ func (u *union) send(region string, rows []*clusterv1.Row) error {
 			size += rowSize(rows[n])
 			n++
 		}
-		if err := u.stream.Send(&routerv1.QueryResponse{Region: region, Rows: rows[:n]}); err != nil {
-			return err
+		if u.pending == nil || len(u.pending.Rows) > 0 { // columns go with the first rows
+			if err := u.flush(); err != nil {
+				return err
+			}
+			u.pending = &routerv1.QueryResponse{}
 		}
+		u.pending.Region, u.pending.Rows = region, rows[:n]
 		u.sent += uint64(n)
 		rows = rows[n:]
 	}
 	return nil
+}
+
+// flush sends what is pending.
+func (u *union) flush() error {
+	if u.pending == nil {
+		return nil
+	}
+	m := u.pending
+	u.pending = nil
+	return u.stream.Send(m)
+}
+
+// end sends the last message, which has what is pending.
+func (u *union) end(end *routerv1.QueryEnd) error {
+	if u.pending == nil {
+		u.pending = &routerv1.QueryResponse{}
+	}
+	end.Rows = u.sent
+	u.pending.End = end
+	return u.flush()
 }
 
 func rowSize(r *clusterv1.Row) int {
@@ -239,8 +270,6 @@ func (u *union) finish(ctx context.Context) error {
 	if err != nil {
 		return status.Errorf(codes.InvalidArgument, "reduce: %v", err)
 	}
-	if err := u.stream.Send(&routerv1.QueryResponse{Columns: columns}); err != nil {
-		return err
-	}
+	u.pending = &routerv1.QueryResponse{Columns: columns}
 	return u.send("", toRows(rows))
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,8 @@ import (
 const (
 	MaxMessage       = 4 << 20 // bytes of one message, either way
 	maxHeaders       = 16 << 10
+	streamWindow     = 2 << 20 // bytes that a peer may send ahead of its reader; being set, nobody pings to find it
+	connWindow       = 2 * streamWindow
 	maxStreams       = 1024                   // at once on one connection
 	handshakeTimeout = 10 * time.Second       // until a stranger is cut off
 	drainTimeout     = 3 * time.Second        // for calls in hand when a server stops
@@ -78,6 +81,9 @@ func NewServer(cfg ServerConfig) *Server {
 		grpc.MaxSendMsgSize(MaxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
+		grpc.NumStreamWorkers(uint32(2*runtime.GOMAXPROCS(0))), // whose stacks have grown already; with all busy, calls get goroutines
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingFloor, PermitWithoutStream: true}),

@@ -453,10 +453,10 @@ func (x *Regions) GetRegions() []string {
 
 type QueryResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Columns       []string               `protobuf:"bytes,1,rep,name=columns,proto3" json:"columns,omitempty"` // first
+	Columns       []string               `protobuf:"bytes,1,rep,name=columns,proto3" json:"columns,omitempty"` // in the first message
 	Region        string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`   // where the rows come from; empty after a reduce
 	Rows          []*v1.Row              `protobuf:"bytes,3,rep,name=rows,proto3" json:"rows,omitempty"`
-	End           *QueryEnd              `protobuf:"bytes,4,opt,name=end,proto3" json:"end,omitempty"` // last
+	End           *QueryEnd              `protobuf:"bytes,4,opt,name=end,proto3" json:"end,omitempty"` // in the last message
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
