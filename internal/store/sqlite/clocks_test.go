@@ -1,11 +1,13 @@
 package sqlite_test
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/firebreak-dev/firebreak/internal/hlc"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
@@ -101,4 +103,35 @@ func TestWallThatGoesBackOverARestartLosesNoWrite(t *testing.T) {
 	mustExec(t, db, "INSERT INTO machines (worker, id) VALUES ('w1', 'm')")
 	same(t, "rows", []store.Row{{record.Of("after")}}, query(t, db, "SELECT body FROM notes"))
 	sound(t, db)
+}
+
+// A record from a clock that is years ahead is withheld for the first reason
+// found, which may be another than its stamp: that does not move the clock of
+// this node either, which could not write a shared row any more.
+func TestWithheldStampAheadMovesNoClock(t *testing.T) {
+	wall := newClock()
+	db := openAt(t, filepath.Join(t.TempDir(), "node.db"), sqlite.Config{Now: wall.now})
+	stamp := record.StampOrder(hlc.At(wall.now().AddDate(3, 0, 0)))
+	notes := tables(t)[1]
+	unknown := notes
+	unknown.Name = "elsewhere"
+	unknown = unknown.WithIDs()
+	row := store.Row{record.Of("x"), record.Of("years ahead"), record.Of(7)}
+	misfit, err := record.EncodeKey(record.Of("x"), record.Of("y"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wide := recordOf(notes, row, stamp)
+	wide.Key = misfit
+	stub := recordOf(notes, row, stamp)
+	stub.Cells, stub.Stub = nil, &record.Stub{Hash: record.Hash{1}, Reason: string(store.ReasonConstraint)}
+	apply(t, db, pushed(peer, 1, recordOf(unknown, row, stamp)), pushed(peer, 2, wide), pushed(peer, 3, stub))
+	if got := len(withheld(t, db)); got != 3 {
+		t.Fatalf("%d records are withheld, want all 3", got)
+	}
+	mustExec(t, db, "INSERT INTO notes (id, body) VALUES ('z', 'now')")
+	// What could never leave this node is refused, and says why.
+	if _, _, err := execute(db, t, "INSERT INTO notes (id, body) VALUES ('x', 'below')"); !errors.Is(err, store.ErrOvertaken) {
+		t.Errorf("a write below a stub from the future: %v", err)
+	}
 }

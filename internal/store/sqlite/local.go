@@ -208,7 +208,7 @@ func (w *work) mayWrite(wr *write, r record.Record, at record.Point) error {
 		return err
 	}
 	over := wr.shown
-	if wr.held != nil && wr.held.reason == store.ReasonClock {
+	if wr.held != nil && (wr.held.reason == store.ReasonClock || r.Kind == record.Shared && w.db.ahead(record.Record{Kind: r.Kind, Order: wr.held.order}.Stamp())) {
 		over = w.top(r.Kind, wr.shown, wr.held)
 	}
 	if !record.Wins(r.Rank(at), w.rank(r.Kind, over)) {

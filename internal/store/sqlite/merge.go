@@ -173,7 +173,7 @@ func (w *work) judge(o *offer) (fault, error) {
 	bad := func(reason store.Reason, format string, args ...any) (fault, error) {
 		return fault{reason, fmt.Sprintf(format, args...), true}, nil
 	}
-	if limit := hlc.At(w.db.cfg.Now().Add(MaxDrift)); o.Stamp() > limit {
+	if w.db.ahead(o.Stamp()) {
 		return bad(store.ReasonClock, "stamped %v ahead of this node's clock", o.Stamp().Wall().Sub(w.db.cfg.Now()))
 	}
 	if o.Deleted {
@@ -218,6 +218,11 @@ func (w *work) judge(o *offer) (fault, error) {
 	o.row, o.more = row, more
 	return ok, nil
 }
+
+// ahead reports whether a stamp lies so far in front of this node's wall that it
+// must move nothing here: what it belongs to is withheld, for whatever reason,
+// and the clock of this node's own stamps does not follow it.
+func (db *DB) ahead(t hlc.Timestamp) bool { return t > hlc.At(db.cfg.Now().Add(MaxDrift)) }
 
 // fits reports whether the table can hold a row with the key of o.
 func (w *work) fits(o *offer) (bool, error) {

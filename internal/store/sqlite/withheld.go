@@ -89,7 +89,7 @@ func (w *work) withhold(o *offer, f fault, shown, held *standing) (bool, error) 
 	}
 	next := new(w.standing(o))
 	w.retop(o.Kind, w.top(o.Kind, shown, held), next)
-	if f.reason != store.ReasonClock {
+	if !w.db.ahead(o.Stamp()) {
 		w.st.clock.Observe(o.Stamp()) // or a write of this node would rank below it
 	}
 	return true, w.putHeld(o, next, f, 0, 0)
