@@ -29,23 +29,48 @@ const maxSchema = 1 << 20
 // Without one it is shared; a local table has kind zero. An error joins a
 // [schema.Refusal] for each thing that cannot be, with its line.
 func ParseSQL(sql string) ([]schema.Table, error) {
-	if err := checkText(sql); err != nil {
+	tables, errs, err := parseFiles([]SchemaFile{{SQL: sql}})
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("schema: %w", err)
+	case errs[0] != nil:
+		return nil, fmt.Errorf("schema: %w", errs[0])
 	}
+	return tables, nil
+}
+
+// parseFiles reads files as one schema, and returns what is wrong with each.
+// Tables are read first, indexes then: either may be in a file before the
+// other.
+func parseFiles(files []SchemaFile) ([]schema.Table, []error, error) {
 	c, err := openDSN("file::memory:?mode=memory&cache=private")
 	if err != nil {
-		return nil, fmt.Errorf("schema: %w", err)
+		return nil, nil, err
 	}
 	defer c.close()
-	f := &fileParser{c: c, lines: newLines(sql), made: map[string]bool{}, dropped: map[string]bool{}}
+	f := &fileParser{c: c, tablesOf: map[string]string{}, made: map[string]bool{}, dropped: map[string]bool{}}
 	c.c.RegisterAuthorizer(f.authorize)
-	for _, s := range split(strings.TrimPrefix(sql, byteOrderMark), len(sql)-len(strings.TrimPrefix(sql, byteOrderMark))) {
-		f.statement(s)
+	found := make([][]error, len(files))
+	for _, indexes := range []bool{false, true} {
+		for i, file := range files {
+			f.file(file, indexes)
+			found[i] = append(found[i], f.errs...)
+		}
 	}
-	if len(f.errs) > 0 {
-		return nil, fmt.Errorf("schema: %w", errors.Join(f.errs...))
+	errs := make([]error, len(files))
+	for i, list := range found {
+		slices.SortStableFunc(list, func(a, b error) int { return lineOf(a) - lineOf(b) })
+		errs[i] = errors.Join(list...)
 	}
-	return f.tables, nil
+	return f.tables, errs, nil
+}
+
+func lineOf(err error) int {
+	var r *schema.Refusal
+	if errors.As(err, &r) {
+		return r.Line
+	}
+	return 0
 }
 
 const byteOrderMark = "\ufeff"
@@ -139,20 +164,46 @@ func split(sql string, at int) []source {
 	return out
 }
 
+func (s source) isIndex() bool {
+	return s.is("CREATE", "INDEX") || s.is("CREATE", "UNIQUE", "INDEX") || s.is("DROP", "INDEX")
+}
+
 func (s source) isTrigger() bool {
 	return s.is("CREATE", "TRIGGER") || s.is("CREATE", "TEMP", "TRIGGER") || s.is("CREATE", "TEMPORARY", "TRIGGER")
 }
 
-// fileParser reads one file. SQLite itself, in a database in memory, says
+// fileParser reads files. SQLite itself, in a database in memory, says
 // whether a statement is right; the tokens say what it does not tell.
 type fileParser struct {
-	c       *conn
-	lines   lineStarts
-	tables  []schema.Table
-	errs    []error
-	made    map[string]bool // indexes
-	dropped map[string]bool // indexes
-	locked  bool            // a statement of the file runs
+	c        *conn
+	tables   []schema.Table
+	tablesOf map[string]string // the file of each table, of those that are refused too
+	made     map[string]bool   // indexes
+	dropped  map[string]bool   // indexes
+	locked   bool              // a statement of a file runs
+
+	// Of the file that is read.
+	name  string
+	lines lineStarts
+	errs  []error
+}
+
+// file reads either the indexes of a file or all else.
+func (f *fileParser) file(file SchemaFile, indexes bool) {
+	f.name, f.lines, f.errs = file.Name, nil, nil
+	if err := checkText(file.SQL); err != nil {
+		if !indexes {
+			f.errs = append(f.errs, err)
+		}
+		return
+	}
+	f.lines = newLines(file.SQL)
+	text := strings.TrimPrefix(file.SQL, byteOrderMark)
+	for _, s := range split(text, len(file.SQL)-len(text)) {
+		if s.isIndex() == indexes {
+			f.statement(s)
+		}
+	}
 }
 
 // authorize keeps a statement of the file to making something.

@@ -15,6 +15,7 @@ type body struct {
 	columns []bodyColumn
 	checks  []schema.Check
 	faults  []bodyFault
+	uniques []bodyUnique
 	strict  bool
 	noRowID bool
 }
@@ -25,6 +26,17 @@ type bodyColumn struct {
 	quoted  bool   // its type holds a quoted name
 	collate string
 	expr    string // of a generated column
+}
+
+// bodyUnique is a UNIQUE constraint.
+type bodyUnique struct {
+	pos     int
+	columns []string // folded; none if they are not plain names
+}
+
+// implied reports whether the key says as much already.
+func (u bodyUnique) implied(key []schema.Column) bool {
+	return len(key) > 0 && !slices.ContainsFunc(key, func(c schema.Column) bool { return !slices.Contains(u.columns, c.Name) })
 }
 
 type bodyFault struct {
@@ -163,11 +175,13 @@ func (b *body) constraint(ts []sqltext.Token, c *bodyColumn, name string) int {
 		b.keyList(ts[group+1 : n])
 		return n
 	case t.Is("UNIQUE"):
-		b.fault(t, schema.RuleUnique, "UNIQUE beyond the primary key is not supported", "two nodes could each take the value; make it the key")
-		if c == nil && group > 0 {
-			_, n := inner(group)
-			return n
+		if c != nil {
+			b.uniques = append(b.uniques, bodyUnique{t.Pos, []string{schema.Lower(c.name)}})
+			return 1
 		}
+		n := min(closingParen(ts, group)+1, len(ts))
+		b.uniques = append(b.uniques, bodyUnique{t.Pos, plainNames(ts[group+1 : max(group+1, n-1)])})
+		return n
 	case t.Is("CHECK") && len(ts) > 1 && ts[1].Is("("):
 		expr, n := inner(1)
 		b.checks = append(b.checks, schema.Check{Name: name, Expr: expr})
@@ -202,6 +216,18 @@ func (b *body) constraint(ts []sqltext.Token, c *bodyColumn, name string) int {
 		return n
 	}
 	return 1
+}
+
+// plainNames reads a list of names; it is none if anything else is in it.
+func plainNames(ts []sqltext.Token) []string {
+	var out []string
+	for _, item := range splitList(ts) {
+		if len(item) != 1 {
+			return nil
+		}
+		out = append(out, schema.Lower(item[0].Ident()))
+	}
+	return out
 }
 
 // defaultLength returns how many tokens the DEFAULT has that ts begins with.

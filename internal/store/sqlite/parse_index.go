@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/sqltext"
@@ -9,9 +10,20 @@ import (
 
 // index reads one CREATE INDEX.
 func (f *fileParser) index(s source) {
+	of := ""
+	if on := slices.IndexFunc(s.tokens, func(t sqltext.Token) bool { return t.Is("ON") }); on >= 0 {
+		of = nameAt(s.tokens[on+1:])
+	}
 	name, err := f.make(s.sql, "index")
 	if err != nil {
-		f.refuse(s.pos, "", schema.RuleSyntax, "", "%v", err)
+		_, refused := f.tablesOf[of]
+		switch missing := strings.Contains(err.Error(), "no such table"); {
+		case missing && refused:
+		case missing:
+			f.refuse(s.pos, "", schema.RuleSyntax, "put its CREATE TABLE into one of them", "an index is on table %s, which the schema files do not make", of)
+		default:
+			f.refuse(s.pos, "", schema.RuleSyntax, "", "%v", err)
+		}
 		return
 	}
 	if name == "" {
@@ -35,7 +47,7 @@ func (f *fileParser) index(s source) {
 	f.made[x.Name] = true
 	switch {
 	case f.dropped[x.Name]:
-		f.refuse(s.pos, t.Name, schema.RuleDropIndex, "leave the DROP INDEX out: an index whose statement changes is made anew", "index %s is dropped and made by one file", x.Name)
+		f.refuse(s.pos, t.Name, schema.RuleDropIndex, "leave the DROP INDEX out: an index whose statement changes is made anew", "index %s is dropped and made by the schema files", x.Name)
 	case reservedName(x.Name):
 		f.refuse(s.pos, t.Name, schema.RuleName, nameAdvice, "index name %q is reserved", x.Name)
 	case t.Kind == 0:
@@ -65,7 +77,7 @@ func (f *fileParser) dropIndex(s source) {
 		name = schema.Lower(s.tokens[len(s.tokens)-1].Ident())
 	}
 	if f.dropped[name] = true; f.made[name] {
-		f.refuse(s.pos, "", schema.RuleDropIndex, "leave the DROP INDEX out: an index whose statement changes is made anew", "index %s is made and dropped by one file", name)
+		f.refuse(s.pos, "", schema.RuleDropIndex, "leave the DROP INDEX out: an index whose statement changes is made anew", "index %s is made and dropped by the schema files", name)
 		return
 	}
 	if err := f.c.script(s.sql); err != nil {

@@ -20,13 +20,19 @@ func (f *fileParser) table(s source) {
 		f.refuse(s.pos, "", schema.RuleStatement, "list its columns", "CREATE TABLE AS is not allowed in a schema file")
 		return
 	}
-	name, err := f.make(s.sql, "table")
-	switch {
-	case err != nil:
-		f.refuse(s.pos, "", schema.RuleSyntax, "", "%v", err)
+	made := nameAt(s.tokens[2:])
+	switch other, twice := f.tablesOf[made]; {
+	case twice && other != f.name:
+		f.refuse(s.pos, made, schema.RuleName, "keep one", "it is in %s too", other)
 		return
-	case name == "":
-		f.refuse(s.pos, "", schema.RuleName, "keep one", "%s is there twice", text(s.tokens[:min(len(s.tokens), 6)]))
+	case twice:
+		f.refuse(s.pos, made, schema.RuleName, "keep one", "it is there twice")
+		return
+	}
+	f.tablesOf[made] = f.name
+	name, err := f.make(s.sql, "table")
+	if err != nil || name == "" {
+		f.refuse(s.pos, "", schema.RuleSyntax, "", "%v", cmpOr(err, errors.New("it makes no table")))
 		return
 	}
 	t := schema.Table{Name: schema.Lower(name), Kind: record.Shared, Checks: b.checks, Strict: b.strict, WithoutRowID: b.noRowID}
@@ -40,6 +46,11 @@ func (f *fileParser) table(s source) {
 	before := len(f.errs)
 	f.columns(name, &t, b)
 	f.mark(&t, s)
+	for _, u := range b.uniques {
+		if !u.implied(t.Key) {
+			b.faults = append(b.faults, bodyFault{u.pos, schema.RuleUnique, "UNIQUE beyond the primary key is not supported", "two nodes could each take the value; make it the key"})
+		}
+	}
 	for _, x := range b.faults {
 		f.refuse(s.pos+x.pos, t.Name, x.rule, x.do, "%s", x.why)
 	}
@@ -51,6 +62,21 @@ func (f *fileParser) table(s source) {
 		}
 	}
 	f.tables = append(f.tables, t)
+}
+
+// nameAt is the name, as SQLite compares names, that stands behind CREATE TABLE,
+// CREATE INDEX or ON.
+func nameAt(ts []sqltext.Token) string {
+	if len(ts) > 2 && ts[0].Is("IF") && ts[1].Is("NOT") && ts[2].Is("EXISTS") {
+		ts = ts[3:]
+	}
+	if len(ts) > 2 && ts[1].Is(".") {
+		ts = ts[2:]
+	}
+	if len(ts) == 0 {
+		return ""
+	}
+	return schema.Lower(ts[0].Ident())
 }
 
 // make runs a statement and returns the name of what it made, if anything.

@@ -39,33 +39,25 @@ func ReadSchemaDir(dir string) ([]SchemaFile, error) {
 // maxSchemaFiles bounds the files of one load.
 const maxSchemaFiles = 1000
 
-// ParseFiles is ParseSQL for files, each of which stands for itself: an index is
-// in the file of its table. An error names the file.
+// ParseFiles is ParseSQL for files, which are one schema: an index may be in
+// another file than its table. An error names the file.
 func ParseFiles(files []SchemaFile) ([]schema.Table, error) {
 	if len(files) > maxSchemaFiles {
 		return nil, fmt.Errorf("%d schema files are over the limit of %d", len(files), maxSchemaFiles)
 	}
-	var out []schema.Table
-	var errs []error
-	made := map[string]string{}
-	for _, f := range files {
-		tables, err := ParseSQL(f.SQL)
+	tables, errs, err := parseFiles(files)
+	if err != nil {
+		return nil, fmt.Errorf("schema: %w", err)
+	}
+	for i, err := range errs {
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", f.Name, err))
-			continue
-		}
-		for _, t := range tables {
-			if other, twice := made[t.Name]; twice {
-				errs = append(errs, fmt.Errorf("%s: %w", f.Name, &schema.Refusal{
-					Rule: schema.RuleName, Table: t.Name, Why: "it is in " + other + " too", Do: "keep one",
-				}))
-				continue
-			}
-			made[t.Name] = f.Name
-			out = append(out, t)
+			errs[i] = fmt.Errorf("%s: schema: %w", files[i].Name, err)
 		}
 	}
-	return slices.Clip(out), errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return slices.Clip(tables), nil
 }
 
 // LintFiles says everything that is wrong with files, as far as can be told

@@ -48,6 +48,35 @@ func TestCorrosionSchemaFilesLoadAsSharedTables(t *testing.T) {
 	}
 }
 
+// Files are one schema, whatever is in which and whatever they are called.
+func TestIndexesMayBeInAnotherFileThanTheirTable(t *testing.T) {
+	files := []sqlite.SchemaFile{
+		{Name: "00-indexes.sql", SQL: "CREATE INDEX notes_v ON notes (v);\nDROP INDEX IF EXISTS old;"},
+		{Name: "10-notes.sql", SQL: "CREATE INDEX notes_kv ON \"Notes\" (v, k);\nCREATE TABLE IF NOT EXISTS notes (k TEXT NOT NULL PRIMARY KEY, v TEXT);"},
+		{Name: "20-more.sql", SQL: "-- nothing yet\n"},
+	}
+	tables, err := sqlite.ParseFiles(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := sqlite.ParseSQL("CREATE TABLE notes (k TEXT NOT NULL PRIMARY KEY, v TEXT); CREATE INDEX notes_v ON notes (v); CREATE INDEX notes_kv ON notes (v, k);")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "tables", one, tables)
+
+	files[2].SQL = "CREATE INDEX a ON nowhere (v);\nCREATE TABLE notes (k TEXT NOT NULL PRIMARY KEY);"
+	files[0].SQL += "\nDROP INDEX IF EXISTS notes_kv;\nPRAGMA x;"
+	_, err = sqlite.ParseFiles(files)
+	want := "00-indexes.sql: schema: line 4: PRAGMA is not allowed in a schema file: a schema file holds CREATE TABLE, CREATE INDEX and DROP INDEX IF EXISTS (rule statement)\n" +
+		"10-notes.sql: schema: line 1: table notes: index notes_kv is dropped and made by the schema files: leave the DROP INDEX out: an index whose statement changes is made anew (rule drop-index)\n" +
+		"20-more.sql: schema: line 1: an index is on table nowhere, which the schema files do not make: put its CREATE TABLE into one of them (rule syntax)\n" +
+		"line 2: table notes: it is in 10-notes.sql too: keep one (rule name)"
+	if err == nil || err.Error() != want {
+		t.Errorf("error %v\nwant  %s", err, want)
+	}
+}
+
 func TestAffinitiesThatSurpriseAreToldOf(t *testing.T) {
 	tables := parse(t, "CREATE TABLE t (k TEXT NOT NULL PRIMARY KEY, v ANY, j JSON, at TIMESTAMP, up BOOLEAN, s STRING, n INTEGER, d DECIMAL(10, 2), x, b BLOB);\nCREATE TABLE u (k TEXT NOT NULL PRIMARY KEY, v ANY) STRICT")
 	got := sqlite.Warnings(tables[0])
