@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/sqltext"
 )
 
@@ -227,7 +228,7 @@ func bare(t sqltext.Token) string {
 		quote := s[len(s)-1:]
 		s = strings.ReplaceAll(s[1:max(1, len(s)-1)], quote+quote, quote)
 	}
-	return strings.ToLower(s)
+	return schema.Lower(s)
 }
 
 var aggregateNames = []string{

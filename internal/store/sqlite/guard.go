@@ -71,7 +71,7 @@ func (g *guard) authorize(op int, a, b, _ string) int {
 	if !g.active {
 		return sqlite3.SQLITE_OK
 	}
-	a, b = strings.ToLower(a), strings.ToLower(b)
+	a, b = schema.Lower(a), schema.Lower(b)
 	if g.note != nil {
 		g.note(op, a, b)
 	}

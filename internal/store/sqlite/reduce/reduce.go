@@ -15,6 +15,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/sqltext"
 	"github.com/firebreak-dev/firebreak/internal/store/custody"
 )
@@ -159,10 +160,10 @@ func unique(columns []string) []string {
 			c = "column"
 		}
 		name := c
-		for n := 2; taken[strings.ToLower(name)]; n++ {
+		for n := 2; taken[schema.Lower(name)]; n++ {
 			name = fmt.Sprintf("%s_%d", c, n)
 		}
-		taken[strings.ToLower(name)] = true
+		taken[schema.Lower(name)] = true
 		out[i] = name
 	}
 	return out
