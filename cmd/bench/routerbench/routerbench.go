@@ -100,11 +100,12 @@ func newFederation(ctx context.Context, dir string, n int, near, far time.Durati
 type answer struct {
 	rows     int
 	complete bool
-	healthy  time.Duration // when the rows so far were there, from the asking
+	others   int           // rows of other regions than the nearest, which is the one that gets sick
+	healthy  time.Duration // when all of those were there, from the asking
 }
 
-// ask puts a question to the router. Until it has want rows the time runs.
-func (f *federation) ask(ctx context.Context, req *routerv1.QueryRequest, want int, since time.Time) (a answer, err error) {
+// ask puts a question to the router.
+func (f *federation) ask(ctx context.Context, req *routerv1.QueryRequest, since time.Time) (a answer, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := f.router.Query(ctx, req)
@@ -119,12 +120,11 @@ func (f *federation) ask(ctx context.Context, req *routerv1.QueryRequest, want i
 		if err != nil {
 			return a, err
 		}
-		if a.rows < want {
-			if a.rows += len(resp.GetRows()); a.rows >= want {
+		a.rows += len(resp.GetRows())
+		if resp.GetRegion() != string(f.regions[0].Name) {
+			if a.others += len(resp.GetRows()); a.healthy == 0 && a.others == len(f.regions)-1 {
 				a.healthy = time.Since(since)
 			}
-		} else {
-			a.rows += len(resp.GetRows())
 		}
 		if end := resp.GetEnd(); end != nil {
 			a.complete = end.GetComplete()
@@ -134,7 +134,7 @@ func (f *federation) ask(ctx context.Context, req *routerv1.QueryRequest, want i
 
 // whole asks and wants a complete answer of so many rows.
 func (f *federation) whole(ctx context.Context, req *routerv1.QueryRequest, want int) error {
-	a, err := f.ask(ctx, req, want, time.Now())
+	a, err := f.ask(ctx, req, time.Now())
 	if err == nil && (a.rows != want || !a.complete) {
 		err = fmt.Errorf("%d rows of %d, complete: %v", a.rows, want, a.complete)
 	}
