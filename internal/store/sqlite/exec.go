@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -84,9 +85,14 @@ func (db *DB) exec(ctx context.Context, r Request) ([]Affected, store.Commit, er
 		defer stop()
 		defer x.c.limitUser()()
 		out = make([]Affected, len(r.Statements))
+		moves := r.LocalTables && slices.ContainsFunc(r.Statements, mayMoveTables)
 		for i, s := range r.Statements {
 			start := time.Now()
-			if err := x.exec(ctx, s, r.LocalTables, &out[i]); err != nil {
+			err := x.db.readLocals(moves)
+			if err == nil {
+				err = x.exec(ctx, s, r.LocalTables, &out[i])
+			}
+			if err != nil {
 				return &StatementError{i + 1, tooLong(outer, err, limit)}
 			}
 			out[i].Time = time.Since(start)
@@ -96,15 +102,21 @@ func (db *DB) exec(ctx context.Context, r Request) ([]Affected, store.Commit, er
 	return out, commit, err
 }
 
+// mayMoveTables reports whether s could make or drop a table. Most statements
+// of those who may do so write rows, and need not look at the tables anew.
+func mayMoveTables(s Statement) bool {
+	text := strings.TrimSpace(s.SQL)
+	return !slices.ContainsFunc(writingWords, func(word string) bool {
+		return len(text) > len(word) && strings.EqualFold(text[:len(word)], word)
+	})
+}
+
 var writingWords = []string{"INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"}
 
 func (x *tx) exec(ctx context.Context, s Statement, ddl bool, out *Affected) error {
 	allowed := writingWords
 	if ddl {
 		allowed = append(slices.Clone(allowed), "CREATE", "DROP")
-	}
-	if err := x.db.readLocals(ddl); err != nil {
-		return err
 	}
 	p, args, err := x.c.prepareUser(s, allowed...)
 	if err != nil {
