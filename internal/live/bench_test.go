@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/firebreak-dev/firebreak/internal/live"
+	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
 // BenchmarkCommitToEvent is a write and the event that it makes, one after the
@@ -50,5 +52,44 @@ func BenchmarkUnconcerned(b *testing.B) {
 				n.exec("INSERT OR REPLACE INTO m (id, port) VALUES ('mine', ?)", port)
 			}
 		})
+	}
+}
+
+// What a change costs is what it concerns: 300 watches of other keys are not
+// looked at, and cost no memory.
+func TestUnconcernedWatchesCostNothing(t *testing.T) {
+	n := newNode(t, live.Config{})
+	key, err := record.EncodeKey(record.Of("mine"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cost := func() float64 {
+		row := store.Row{record.Of("mine"), record.Of("web"), record.Of(int64(1)), {}}
+		c := store.Change{Table: "m", Key: key, New: row, OldKnown: true}
+		if got := live.Concerned(n.e, c); got != 1 {
+			t.Fatalf("a change concerns %d watches, want 1", got)
+		}
+		return testing.AllocsPerRun(100, func() { live.Concerned(n.e, c) })
+	}
+	n.watch("SELECT id, port FROM m WHERE id = 'mine'")
+	before := cost()
+	for i := range 300 {
+		w, err := n.e.Open(t.Context(), "SELECT id, port FROM m WHERE id = ?", values([]any{fmt.Sprint("other", i)}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Release()
+	}
+	n.quiet()
+	looks := live.Looks(n.e)
+	if after := cost(); after > before {
+		t.Errorf("%v allocations beside 300 watches, %v beside none", after, before)
+	}
+	for i := range 20 {
+		n.exec("INSERT OR REPLACE INTO m (id, port) VALUES ('nobody', ?)", i)
+	}
+	n.quiet()
+	if after := live.Looks(n.e); after != looks {
+		t.Errorf("20 changes that concern nobody made %v looks", after-looks)
 	}
 }

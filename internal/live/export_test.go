@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
 // Sweep does at once what the engine does every few seconds.
@@ -15,6 +17,14 @@ func Sweep(e *Engine) { e.sweep() }
 // Looks returns how often a result was looked at.
 func Looks(e *Engine) float64 {
 	return testutil.ToFloat64(e.metrics.looks.WithLabelValues("query")) + testutil.ToFloat64(e.metrics.looks.WithLabelValues("rows"))
+}
+
+// Concerned returns how many watches a change may concern.
+func Concerned(e *Engine, c store.Change) (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.index.affected(c, func(*Watch) { n++ })
+	return n
 }
 
 // Mutant breaks the plans of an engine in a way that somebody might.

@@ -12,16 +12,18 @@ import (
 // Until that is done a watch looks at every change of its tables.
 func (e *Engine) replanAll() {
 	version := e.cfg.DB.SchemaVersion()
+	e.mu.Lock()
+	same := version == e.schema
+	e.mu.Unlock()
+	if same {
+		return // as before every change
+	}
 	known := map[string]bool{}
 	for _, t := range e.cfg.DB.Tables() {
 		known[t.Name] = true
 	}
 	var stale []*Watch
 	e.mu.Lock()
-	if version == e.schema {
-		e.mu.Unlock()
-		return
-	}
 	e.schema = version
 	for _, w := range e.index.all() {
 		if w.plan.schema == version {
