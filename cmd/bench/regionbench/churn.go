@@ -1,6 +1,6 @@
 // Package regionbench measures a region's node: how many of its presence
-// reports were needed (B22), and how long after a commit a watch shows it
-// (B16).
+// reports were needed (B22), how long after a commit a watch shows it (B16),
+// what many watches cost (B17), and what clients of /v1 see of both (B27).
 package regionbench
 
 import (
@@ -23,6 +23,10 @@ func Benches() []bench.Bench {
 			About: "One node, 1 and 1,000 watches, idle and under 1,000 rows a second: from when a write was due to its event at most 2 ms at p50 and 20 ms at p99."},
 		{Name: "B17", Title: "watch-fanout", Set: bench.Full, Run: watchFanout,
 			About: "Changes of watched rows on a node with 10 and with 10,000 watches by key and one client that never reads: at most 2 × the CPU per change, and as fast."},
+		{Name: "B27-http", Title: "transactions over HTTP", Set: bench.Full, Run: transactions,
+			About: "One node on tmpfs without fsync, 16 clients of /v1 that each write one row at a time: at least 5,000 transactions a second."},
+		{Name: "B27-events", Title: "subscriptions over HTTP", Set: bench.Full, Run: subscriptions,
+			About: "Three nodes, 20 and 100 updates a second: p50 to the event of a subscription at most 3 ms on the node that wrote and 10 ms on another."},
 		{Name: "B22", Title: "presence-churn", Set: bench.Quick, Run: churn,
 			About: "A region's reporter through half an hour of deploys: at most 1.05 × the writes of the transitions that outlive the hold, and additions at once."},
 	}
