@@ -1,9 +1,11 @@
 package record
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // AppendWriter appends node (length and bytes), boot and bits (8 bytes each).
@@ -50,6 +52,9 @@ func ReadReceived(b []byte) (Received, []byte, error) {
 		return Received{}, nil, errors.New("received set: bad gap count")
 	}
 	r := Received{Head: Version(head)}
+	if n > 0 {
+		r.Gaps = make([]Range, 0, min(n, uint64(len(b)/2)))
+	}
 	var end uint64
 	for range n {
 		var skip, length uint64
@@ -107,10 +112,29 @@ func AppendDelivery(b []byte, d Delivery) []byte {
 	return b
 }
 
+// ErrRoom says that a delivery takes more memory than there is room for.
+var ErrRoom = errors.New("takes too much memory for its bytes")
+
+// What decoded things take, beside their strings, and the fewest bytes that
+// they are on the wire.
+const (
+	recordMemory, recordBytes       = 88, 12
+	changesetMemory, changesetBytes = 72, 3 + recordBytes
+	stubMemory                      = 32
+)
+
 // ReadDelivery reads one delivery and returns the rest. What it returns
 // follows the invariants of Delivery; each record still wants its Check.
 func ReadDelivery(b []byte) (Delivery, []byte, error) {
-	d, rest, err := readDelivery(b)
+	room := math.MaxInt
+	return ReadDeliveryWithin(b, &room)
+}
+
+// ReadDeliveryWithin reads like ReadDelivery, and takes the memory it needs
+// out of room: small records need several times their bytes. ErrRoom comes
+// before more is taken than there is.
+func ReadDeliveryWithin(b []byte, room *int) (Delivery, []byte, error) {
+	d, rest, err := readDelivery(b, room)
 	if err != nil {
 		return Delivery{}, nil, fmt.Errorf("delivery: %w", err)
 	}
@@ -145,19 +169,34 @@ func readDeliveryHead(b []byte) (w Writer, r Range, rest []byte, err error) {
 	return w, Range{Version(from), Version(from + span)}, b, nil
 }
 
-func readDelivery(b []byte) (d Delivery, rest []byte, err error) {
+// takeRoom takes n bytes out of room, or reports that it has not so many.
+func takeRoom(room *int, n int) error {
+	if n > *room {
+		return ErrRoom
+	}
+	*room -= n
+	return nil
+}
+
+func readDelivery(b []byte, room *int) (d Delivery, rest []byte, err error) {
 	if d.Writer, d.Range, b, err = readDeliveryHead(b); err != nil {
 		return d, nil, err
 	}
 	from, span := uint64(d.Range.From), uint64(d.Range.To-d.Range.From)
 	n, b, err := readUvarint(b)
-	if err != nil || n > uint64(len(b)) || n > 0 && n-1 > span {
+	if err != nil || n > uint64(len(b)/changesetBytes) || n > 0 && n-1 > span {
 		return d, nil, errors.New("bad changeset count")
+	}
+	if err := takeRoom(room, int(n)*changesetMemory); err != nil {
+		return d, nil, err
+	}
+	if n > 0 {
+		d.Changesets = make([]Changeset, 0, n)
 	}
 	next := uint64(0)
 	for range n {
 		c := Changeset{Writer: d.Writer}
-		if b, err = c.read(b, from); err != nil {
+		if b, err = c.read(b, from, room); err != nil {
 			return d, nil, err
 		}
 		if off := uint64(c.Version) - from; off < next || off > span {
@@ -170,7 +209,7 @@ func readDelivery(b []byte) (d Delivery, rest []byte, err error) {
 	return d, b, nil
 }
 
-func (c *Changeset) read(b []byte, from uint64) ([]byte, error) {
+func (c *Changeset) read(b []byte, from uint64, room *int) ([]byte, error) {
 	off, b, err := readUvarint(b)
 	if err != nil {
 		return nil, err
@@ -182,51 +221,66 @@ func (c *Changeset) read(b []byte, from uint64) ([]byte, error) {
 	}
 	c.Wall = int64(zigzag>>1) ^ -int64(zigzag&1)
 	n, b, err := readUvarint(b)
-	if err != nil || n == 0 || n > MaxRecords {
+	if err != nil || n == 0 || n > MaxRecords || n > uint64(len(b)/recordBytes) {
 		return nil, errors.New("bad record count") // a version with nothing left has no changeset
 	}
-	for range n {
-		if len(b) < 9 {
-			return nil, errTruncated
-		}
-		r := Record{Table: TableID(binary.BigEndian.Uint64(b)), Kind: Kind(b[8] &^ (flagDeleted | flagStub)), Deleted: b[8]&flagDeleted != 0}
-		stub := b[8]&flagStub != 0
-		b = b[9:]
-		var key, cells string
-		if key, b, err = readString(b, MaxRow); err != nil {
+	if err := takeRoom(room, int(n)*recordMemory); err != nil {
+		return nil, err
+	}
+	c.Records = make([]Record, n)
+	for i := range c.Records {
+		if b, err = c.Records[i].read(b, room); err != nil {
 			return nil, err
 		}
-		if r.Order, b, err = readString(b, MaxRow); err != nil {
+	}
+	return b, nil
+}
+
+func (r *Record) read(b []byte, room *int) (rest []byte, err error) {
+	if len(b) < 9 {
+		return nil, errTruncated
+	}
+	r.Table, r.Kind = TableID(binary.BigEndian.Uint64(b)), Kind(b[8]&^(flagDeleted|flagStub))
+	r.Deleted = b[8]&flagDeleted != 0
+	stub := b[8]&flagStub != 0
+	b = b[9:]
+	var key, order, cells []byte
+	for _, part := range []*[]byte{&key, &order, &cells} {
+		if *part, b, err = readBytes(b, MaxRow); err != nil {
 			return nil, err
 		}
-		if cells, b, err = readString(b, MaxRow); err != nil {
-			return nil, err
-		}
-		r.Key = Key(key)
-		switch {
-		case stub && len(cells) < len(Hash{}):
-			return nil, fmt.Errorf("stub: %w", errTruncated)
-		case stub:
-			r.Stub = &Stub{Reason: cells[len(Hash{}):]}
-			copy(r.Stub.Hash[:], cells)
-		case cells != "":
-			r.Cells = []byte(cells)
-		}
-		c.Records = append(c.Records, r)
+	}
+	if err := takeRoom(room, len(key)+len(order)+len(cells)+stubMemory); err != nil {
+		return nil, err
+	}
+	r.Key, r.Order = Key(key), string(order)
+	switch {
+	case stub && len(cells) < len(Hash{}):
+		return nil, fmt.Errorf("stub: %w", errTruncated)
+	case stub:
+		r.Stub = &Stub{Hash: Hash(cells[:len(Hash{})]), Reason: string(cells[len(Hash{}):])}
+	case len(cells) > 0:
+		r.Cells = bytes.Clone(cells)
 	}
 	return b, nil
 }
 
 func readString(b []byte, limit uint64) (string, []byte, error) {
+	s, b, err := readBytes(b, limit)
+	return string(s), b, err
+}
+
+// readBytes returns a part of b, not a copy.
+func readBytes(b []byte, limit uint64) ([]byte, []byte, error) {
 	n, b, err := readUvarint(b)
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	if n > limit {
-		return "", nil, fmt.Errorf("%d bytes are over the cap of %d", n, limit)
+		return nil, nil, fmt.Errorf("%d bytes are over the cap of %d", n, limit)
 	}
 	if n > uint64(len(b)) {
-		return "", nil, errTruncated
+		return nil, nil, errTruncated
 	}
-	return string(b[:n]), b[n:], nil
+	return b[:n:n], b[n:], nil
 }

@@ -18,7 +18,7 @@ func frames(t *testing.T, a *Answer) (out [][]record.Range) {
 		}
 		var versions []record.Range
 		for _, p := range r.parcels() {
-			if _, err := p.decode(); err != nil {
+			if _, err := p.decode(&r); err != nil {
 				t.Errorf("frame %d: %v", i, err)
 			}
 			versions = append(versions, p.rang)

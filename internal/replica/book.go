@@ -376,14 +376,23 @@ func (b *book) sameSets(n record.Node, theirs []State, boots Boots) bool {
 	if mine.Closed != boots.Closed || mine.Evicted != boots.Evicted || (mine.Closed <= mine.Complete) != (boots.Closed <= boots.Complete) {
 		return false
 	}
-	unsettled := func(states []State) []State {
-		return slices.DeleteFunc(slices.Clone(states), func(s State) bool { return boots.settled(s.Writer) })
-	}
 	var own []State
 	if l := b.leaf(n); l != nil {
 		own = l.states()
 	}
-	return slices.EqualFunc(unsettled(own), unsettled(theirs), func(a, b State) bool { return a.Writer == b.Writer && a.Received.Equal(b.Received) })
+	// The peer's may be as many as fit into a frame: they are not copied.
+	unsettled := func(states []State) []State {
+		for len(states) > 0 && boots.settled(states[0].Writer) {
+			states = states[1:]
+		}
+		return states
+	}
+	for own, theirs = unsettled(own), unsettled(theirs); len(own) > 0 && len(theirs) > 0; own, theirs = unsettled(own[1:]), unsettled(theirs[1:]) {
+		if own[0].Writer != theirs[0].Writer || !own[0].Received.Equal(theirs[0].Received) {
+			return false
+		}
+	}
+	return len(own) == len(theirs)
 }
 
 // drop forgets w if nothing of it was received or is on its way.

@@ -140,7 +140,7 @@ func (c *Core) gotAnswer(p *peer, r *reader) {
 			final = true
 			break
 		}
-		taken, err := c.take(p, d, true)
+		taken, err := c.take(p, r, d, true)
 		if err != nil {
 			r.fail(err)
 			p.addShun(shun{d.writer, d.rang, c.now + shunFor}, c.now)

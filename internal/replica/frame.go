@@ -61,12 +61,38 @@ func KindOf(frame []byte) string {
 var (
 	errTruncated = errors.New("truncated")
 	errCount     = errors.New("count beyond its cap")
+	errMemory    = errors.New("takes more memory than two of the largest frames")
+)
+
+// maxMemory bounds what reading a frame takes: much that is small needs several
+// times its bytes.
+const maxMemory = 2*MaxFrame - 64<<10
+
+// What decoded things take, beside what varies.
+const (
+	leafMemory   = 32
+	gapMemory    = 16
+	stateMemory  = 112
+	wantMemory   = 56
+	parcelMemory = 72
+	csMemory     = 72
+	floorsMemory = 88
+	closedMemory = 64
+	bootsMemory  = 40
 )
 
 // reader reads a payload. The first error sticks.
 type reader struct {
-	b   []byte
-	err error
+	b    []byte
+	used int // of maxMemory
+	err  error
+}
+
+// charge counts memory that is about to be taken.
+func (r *reader) charge(n int) {
+	if r.used += n; r.used > maxMemory {
+		r.fail(errMemory)
+	}
 }
 
 func (r *reader) fail(err error) {
@@ -109,11 +135,15 @@ func (r *reader) number() uint64 {
 	return n
 }
 
-// count reads a number of items of at least size bytes each.
-func (r *reader) count(limit, size int) int {
+// count reads a number of items of at least size bytes each, which take so
+// much memory each.
+func (r *reader) count(limit, size, memory int) int {
 	n := r.number()
 	if n > uint64(limit) || n > uint64(len(r.b)/size) {
 		r.fail(errCount)
+		return 0
+	}
+	if r.charge(int(n) * memory); r.err != nil {
 		return 0
 	}
 	return int(n)
@@ -129,6 +159,7 @@ func (r *reader) node() record.Node {
 		r.fail(errors.New("node name of bad length"))
 		return ""
 	}
+	r.charge(int(n))
 	return record.Node(r.take(n))
 }
 
@@ -140,6 +171,7 @@ func (r *reader) writer() (w record.Writer) {
 		} else if w.Node == "" {
 			r.fail(errors.New("writer without a node"))
 		}
+		r.charge(len(w.Node))
 	}
 	return w
 }
@@ -150,6 +182,7 @@ func (r *reader) received() (s record.Received) {
 		if s, r.b, err = record.ReadReceived(r.b); err != nil {
 			r.fail(err)
 		}
+		r.charge(len(s.Gaps) * gapMemory)
 	}
 	return s
 }
@@ -180,7 +213,7 @@ func leavesFrame(reply bool, leaves []nodeLeaf) []byte {
 
 func (r *reader) leaves() (reply bool, leaves []nodeLeaf) {
 	reply = r.byte()&1 != 0
-	n := r.count(maxNodes, 18)
+	n := r.count(maxNodes, 18, leafMemory)
 	leaves = make([]nodeLeaf, 0, n)
 	for range n {
 		leaves = append(leaves, nodeLeaf{r.node(), r.digest()})
@@ -197,7 +230,7 @@ func askFrame(nodes []record.Node) []byte {
 }
 
 func (r *reader) ask() []record.Node {
-	n := r.count(maxNodes, 2)
+	n := r.count(maxNodes, 2, 16)
 	nodes := make([]record.Node, 0, n)
 	for range n {
 		nodes = append(nodes, r.node())
@@ -223,7 +256,7 @@ func appendStates(b []byte, states []State) []byte {
 
 // states reads what appendStates wrote. All gaps together are bounded.
 func (r *reader) states() []State {
-	n := r.count(MaxWriters, 17+2+48)
+	n := r.count(MaxWriters, 17+2+48, stateMemory)
 	states := make([]State, 0, n)
 	gaps := 0
 	for range n {
@@ -260,12 +293,13 @@ func wantFrame(id uint64, limit int, wants []Want) []byte {
 func (r *reader) want() (id uint64, limit int, wants []Want) {
 	id, limit = r.fixed(), int(min(r.number(), maxServe))
 	ranges := 0
-	n := r.count(maxWants, 18)
+	n := r.count(maxWants, 18, wantMemory)
 	wants = make([]Want, 0, n)
 	for range n {
 		w := Want{Writer: r.writer()}
-		m := r.count(maxWants-ranges, 2)
+		m := r.count(maxWants-ranges, 2, gapMemory)
 		ranges += m
+		w.Ranges = make([]record.Range, 0, m)
 		for range m {
 			from, span := r.number(), r.number()
 			if from == 0 || from+span < from {
@@ -288,8 +322,11 @@ type parcel struct {
 	bytes  []byte
 }
 
-func (p parcel) decode() (record.Delivery, error) {
-	d, rest, err := record.ReadDelivery(p.bytes)
+// decode reads p, a part of what r reads.
+func (p parcel) decode(r *reader) (record.Delivery, error) {
+	room := maxMemory - r.used
+	d, rest, err := record.ReadDeliveryWithin(p.bytes, &room)
+	r.used = maxMemory - room
 	if err == nil && len(rest) > 0 {
 		err = errors.New("bytes after a delivery")
 	}
@@ -313,6 +350,9 @@ func (r *reader) parcels() []parcel {
 		var err error
 		if p.writer, p.rang, err = record.PeekDelivery(p.bytes); err != nil {
 			r.fail(err)
+			return nil
+		}
+		if r.charge(2 * parcelMemory); r.err != nil { // out grows by doubling
 			return nil
 		}
 		out = append(out, p)

@@ -43,7 +43,7 @@ func (r *reader) boots() []Boots {
 	if r.err != nil || len(r.b) == 0 {
 		return nil
 	}
-	n := r.count(2*maxNodes, 5)
+	n := r.count(2*maxNodes, 5, bootsMemory)
 	out := make([]Boots, 0, n)
 	for range n {
 		x := Boots{Node: r.node(), Closed: r.number(), Evicted: r.number(), Complete: r.number()}

@@ -124,15 +124,18 @@ func appendChangesets(b []byte, list []record.Changeset) []byte {
 }
 
 func (r *reader) changesets() (out []record.Changeset) {
-	n := r.count(MaxWriters, 20)
+	n := r.count(MaxWriters, 20, 0)
 	for range n {
 		p := parcel{bytes: r.take(r.number())}
 		if r.err != nil {
 			return nil
 		}
-		d, err := p.decode()
+		d, err := p.decode(r)
 		if err != nil {
 			r.fail(err)
+			return nil
+		}
+		if r.charge(2 * csMemory * len(d.Changesets)); r.err != nil { // out grows by doubling
 			return nil
 		}
 		out = append(out, d.Changesets...)
@@ -152,7 +155,7 @@ func (r *reader) page() Page {
 		return Page{}
 	}
 	p.End = &End{Mode: mode}
-	for range r.count(maxScopes, 2) {
+	for range r.count(maxScopes, 2, 2*leafMemory) {
 		s := Scope{Kind: record.Kind(r.byte())}
 		n := r.number()
 		if n > 63 {
@@ -164,7 +167,11 @@ func (r *reader) page() Page {
 		}
 		p.End.Scopes = append(p.End.Scopes, s)
 	}
-	for range r.count(MaxWriters, 22) {
+	n := r.count(MaxWriters, 22, floorsMemory)
+	if n > 0 {
+		p.End.Writers = make([]Floors, 0, n)
+	}
+	for range n {
 		w := Floors{Writer: r.writer(), Received: r.received()}
 		for i := range w.Floors {
 			w.Floors[i] = record.Version(r.number())
@@ -172,7 +179,10 @@ func (r *reader) page() Page {
 		p.End.Writers = append(p.End.Writers, w)
 	}
 	p.End.Boots = r.boots()
-	for range r.count(MaxWriters, 19) {
+	if n = r.count(MaxWriters, 19, closedMemory); n > 0 {
+		p.End.Takes = make([]record.Closed, 0, n)
+	}
+	for range n {
 		p.End.Takes = append(p.End.Takes, record.Closed{Writer: r.writer(), Received: r.received()})
 	}
 	if r.err != nil {
@@ -294,13 +304,15 @@ func (s *session) notAsked(w record.Writer, g record.Range) []record.Range {
 // checkPage refuses what no sound peer says: boots that no start takes, and
 // versions that this start is said to have written and has not.
 func (c *Core) checkPage(p *peer, page Page) error {
-	for _, cs := range slices.Concat(page.Listed, page.Rest) {
-		if c.unwritten(cs.Writer, cs.Version) {
-			return fmt.Errorf("listing of version %d of %v, which is not written", cs.Version, cs.Writer)
-		}
-		if c.bootAhead(cs.Writer) {
-			c.report(Report{Kind: ReportBoot, Peer: p.node, Writer: cs.Writer})
-			return fmt.Errorf("listing of %v: boot more than two years ahead", cs.Writer)
+	for _, part := range [][]record.Changeset{page.Listed, page.Rest} {
+		for _, cs := range part {
+			if c.unwritten(cs.Writer, cs.Version) {
+				return fmt.Errorf("listing of version %d of %v, which is not written", cs.Version, cs.Writer)
+			}
+			if c.bootAhead(cs.Writer) {
+				c.report(Report{Kind: ReportBoot, Peer: p.node, Writer: cs.Writer})
+				return fmt.Errorf("listing of %v: boot more than two years ahead", cs.Writer)
+			}
 		}
 	}
 	if page.End == nil {

@@ -73,6 +73,7 @@ func (c *Core) arrived(from record.Node, frame []byte) {
 		c.malformed(from, fmt.Errorf("frame of %d bytes", len(frame)))
 		return
 	}
+	r := reader{}
 	if frame[0] == kindPacked {
 		whole, err := c.cfg.Packing.unpack(frame)
 		switch {
@@ -83,9 +84,10 @@ func (c *Core) arrived(from record.Node, frame []byte) {
 			c.malformed(from, err)
 			return
 		}
+		r.charge(len(frame) + len(whole))
 		frame = whole
 	}
-	r := reader{b: frame[1:]}
+	r.b = frame[1:]
 	switch frame[0] {
 	case kindPush:
 		c.gotPush(p, &r)
@@ -134,7 +136,7 @@ func (c *Core) gotPush(p *peer, r *reader) {
 			r.fail(fmt.Errorf("push of %d versions", d.rang.Len()))
 			return
 		}
-		if _, err := c.take(p, d, false); err != nil {
+		if _, err := c.take(p, r, d, false); err != nil {
 			r.fail(err)
 			return
 		}
@@ -144,7 +146,7 @@ func (c *Core) gotPush(p *peer, r *reader) {
 // take puts a delivery on its way to the store, unless it is known, on its way
 // already, not to be had from anybody, or without room. It reports whether it
 // was taken; an error means that its bytes are malformed.
-func (c *Core) take(p *peer, d parcel, answer bool) (bool, error) {
+func (c *Core) take(p *peer, r *reader, d parcel, answer bool) (bool, error) {
 	c.stats.Arrived++
 	e := c.book.find(d.writer)
 	switch {
@@ -164,7 +166,7 @@ func (c *Core) take(p *peer, d parcel, answer bool) (bool, error) {
 		c.report(Report{Kind: ReportCap, Peer: p.node, Writer: d.writer})
 		return false, nil
 	}
-	delivery, err := d.decode()
+	delivery, err := d.decode(r)
 	if err != nil {
 		return false, err
 	}

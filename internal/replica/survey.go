@@ -42,7 +42,7 @@ func (c *Core) Reply(question []byte) ([]byte, error) { return c.reply(question,
 // the store too.
 func (c *Core) reply(question []byte, coming record.Node) ([]byte, error) {
 	r := reader{b: question}
-	n := r.count(maxNodes, 18)
+	n := r.count(maxNodes, 18, 2*leafMemory)
 	theirs := make(map[record.Node]Digest, n)
 	for range n {
 		node := r.node()
@@ -79,7 +79,7 @@ func (c *Core) reply(question []byte, coming record.Node) ([]byte, error) {
 
 // reply reads what Reply wrote.
 func (r *reader) reply() (differ map[record.Node]bool, states []State, boots []Boots) {
-	n := r.count(2*maxNodes, 2)
+	n := r.count(2*maxNodes, 2, leafMemory)
 	differ = make(map[record.Node]bool, n)
 	for range n {
 		differ[r.node()] = true
