@@ -134,7 +134,8 @@ func (st *state) of(w record.Writer) *store.WriterState {
 	return ws
 }
 
-// ownWriters lists the writers of a node that are known, or that started here.
+// ownWriters lists the writers of a node that are known, or that started on
+// this disk.
 func (st *state) ownWriters(node record.Node) []record.Writer {
 	var out []record.Writer
 	for w := range st.writers {
@@ -143,7 +144,9 @@ func (st *state) ownWriters(node record.Node) []record.Writer {
 		}
 	}
 	for _, m := range st.line {
-		out = append(out, m.writer)
+		if m.writer.Node == node { // the disk may be another node's
+			out = append(out, m.writer)
+		}
 	}
 	slices.SortFunc(out, record.Writer.Compare)
 	return slices.Compact(out)
