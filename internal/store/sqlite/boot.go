@@ -2,8 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -60,9 +58,7 @@ func (w *work) newWriter(least uint64) (record.Writer, error) {
 	if limit := w.db.bootLimit(); boot > limit {
 		return record.Writer{}, fmt.Errorf("boot %d of node %q would lie beyond two years from now (%v): a clock is or was far ahead", boot, node, w.db.cfg.Now().UTC().Format(time.RFC3339))
 	}
-	var bits [8]byte
-	_, _ = rand.Read(bits[:])
-	next := record.Writer{Node: node, Boot: boot, Bits: binary.BigEndian.Uint64(bits[:])}
+	next := record.Writer{Node: node, Boot: boot, Bits: w.db.cfg.Rand()}
 	w.st.self = w.st.intern(next)
 	w.st.started = append(slices.Clone(w.st.started), w.st.self)
 	b := lineBoot{next.Boot, next.Bits, w.st.sequence}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"path/filepath"
 	"time"
 
@@ -49,6 +50,7 @@ type Config struct {
 	Durability  Durability            // zero is Fsync
 	Budget      Budget                // of each writer; zero means none
 	Now         func() time.Time      // nil means time.Now
+	Rand        func() uint64         // bits of writers; nil means random
 	Limits      Limits                // of readers
 	Logger      *slog.Logger          // nil discards
 	Metrics     prometheus.Registerer // nil leaves metrics unregistered
@@ -93,6 +95,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Uint64
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
