@@ -22,20 +22,16 @@ const (
 // than the 7 days that a shared write may be late.
 var ages = store.Ages{Owned: 2 * time.Second, Shared: store.SharedAge}
 
-// members names the other nodes of the cluster, up or not.
-func (r *replica) members() core.Members {
-	var out []record.Node
-	for _, o := range r.proc.peers() {
-		out = append(out, o.name)
-	}
-	return core.Members{Nodes: out}
-}
-
 // doubt has the daemon of this node look at its rows, which takes it a while.
 func (r *replica) doubt() {
 	w := r.fed().world
 	r.core.Step(w.Now(), core.Confirmed{})
-	w.At(w.Now()+reconciles, r.proc.life, func() { r.step(core.Confirmed{Yes: true}) })
+	r.doubts++
+	w.At(w.Now()+reconciles, r.proc.life, func() {
+		if r.doubts--; r.doubts == 0 {
+			r.step(core.Confirmed{Yes: true})
+		}
+	})
 }
 
 // take hands a page of a listing to the store.
@@ -47,7 +43,7 @@ func (r *replica) take(p core.TakePage) {
 	page := runner.ListingPage(p)
 	err := r.store.TakeListing(context.Background(), page)
 	if err == nil && page.End != nil {
-		r.listed(page.End.Takes)
+		r.listed(*page.End)
 	}
 	r.follow()
 	r.look()
@@ -55,13 +51,22 @@ func (r *replica) take(p core.TakePage) {
 }
 
 // listed notes what a listing was taken for. The core has yet to learn of it.
-func (r *replica) listed(takes []record.Closed) {
-	for _, t := range takes {
+func (r *replica) listed(end store.ListingEnd) {
+	lacked := false
+	for _, t := range end.Takes {
 		if mine := r.core.Received(t.Writer); t.Received.Head > mine.Head {
+			lacked = true
 			r.fed().hit(HitListHead)
 		} else if len(mine.Minus(t.Received)) > 0 {
+			lacked = true
 			r.fed().hit(HitListGap)
 		}
+	}
+	raises := slices.ContainsFunc(end.Nodes, func(n store.NodeState) bool {
+		return end.Whole(n.Node) && n.Complete > r.seen.nodes[n.Node].Complete
+	})
+	if end.Mode == store.CatchUp && !lacked && raises {
+		r.fed().hit(HitCoverage)
 	}
 }
 
@@ -82,6 +87,10 @@ func (r *replica) closeEarlier(w record.Writer) {
 	if w.IsZero() {
 		left, err := r.store.Restamp(context.Background(), restampRows)
 		r.step(core.Restamped{Left: left, Failed: err != nil || r.full})
+		return
+	}
+	if r.doubts > 0 { // since the core asked
+		r.step(core.ClosedEarlier{Failed: true})
 		return
 	}
 	_, err := r.store.CloseEarlier(context.Background(), w)

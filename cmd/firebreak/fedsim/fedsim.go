@@ -29,6 +29,8 @@ type Options struct {
 	Spread  time.Duration // over which they come; zero means 20 s
 
 	Closing bool // nodes close their earlier starts, and collect tombstones
+	SQLite  bool // stores are real databases, on disk; clocks keep time then, nobody forges, and nobody starts on the disk of another (it refuses)
+	Later   bool // every fourth seed goes on eight days later
 
 	Script sim.Script // performed instead of the seed's own; nil means that
 }
@@ -51,8 +53,11 @@ func (o Options) withDefaults() Options {
 
 // String gives the flags that run it again.
 func (o Options) String() string {
-	return fmt.Sprintf("-seed %d -regions %d -nodes %d -globals %d -actions %d -spread %v -closing=%v", o.Seed, o.Regions, o.Nodes, o.Globals, o.Actions, o.Spread, o.Closing)
+	return fmt.Sprintf("-seed %d -regions %d -nodes %d -globals %d -actions %d -spread %v -closing=%v -later=%v -sqlite=%v", o.Seed, o.Regions, o.Nodes, o.Globals, o.Actions, o.Spread, o.Closing, o.Later, o.SQLite)
 }
+
+// fleetName is the fleet's.
+const fleetName = "sim"
 
 // epoch is the wall time at which every federation begins.
 var epoch = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
@@ -61,6 +66,9 @@ var epoch = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 const (
 	healWithin  = 30 * time.Second // L4: every fault heals
 	quietWithin = 5 * time.Second  // L1: a quiet cluster is equal
+	emptyWithin = 20 * time.Second // L8: an empty node catches up
+	exchangedIn = 60 * time.Second // L1, L4: more, if something looks like damage that is none
+	closeWithin = 60 * time.Second // Q6: a closing that waits for nobody who is down is done
 )
 
 // linkQueues bound the bytes that wait in one flow of a link. That of pushes is
@@ -85,15 +93,18 @@ type federation struct {
 	all     []*process // in the order they were added
 	props   sim.Properties[*federation, happened]
 	images  map[string]image
+	files   *files // of real databases; nil if stores are in memory
 	packing *replication.Packing
 	hits    sim.Hits
 	faults  map[string]uint64 // actions performed, by kind
 	broken  error             // the first violation
 	script  sim.Script
-	healed  bool // faults are over
+	healed  bool          // faults are over
+	passed  time.Duration // that all clocks have gone on beyond the world's
+	rested  bool          // closings are done and tombstones had time to be collected
 }
 
-func newFederation(o Options) *federation {
+func newFederation(o Options) (*federation, error) {
 	w := sim.New(o.Seed)
 	f := &federation{
 		opts: o, world: w, net: sim.NewNetwork(w, linkQueues), realms: map[string]*realm{}, procs: map[string]*process{},
@@ -102,6 +113,11 @@ func newFederation(o Options) *federation {
 	var err error
 	if f.packing, err = replication.NewPacking(table.Dictionaries()...); err != nil {
 		panic(err) // only for a mistake in the dictionaries
+	}
+	if o.SQLite {
+		if f.files, err = newFiles(); err != nil {
+			return nil, err
+		}
 	}
 	f.props = sim.Properties[*federation, happened]{All: Properties(), Checks: map[string]uint64{}}
 	var regions []string
@@ -116,7 +132,20 @@ func newFederation(o Options) *federation {
 		f.add("global", record.Node(fmt.Sprintf("g%d", j)), regions)
 	}
 	w.AfterEach(func() error { return f.broken })
-	return f
+	return f, nil
+}
+
+// close ends all processes, and drops what they have on disk.
+func (f *federation) close() {
+	if f.files == nil {
+		return
+	}
+	for _, p := range f.all {
+		if p.up() {
+			p.stop()
+		}
+	}
+	f.files.close()
 }
 
 func (f *federation) add(cluster string, name record.Node, lanes []string) {

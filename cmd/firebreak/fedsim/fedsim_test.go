@@ -14,7 +14,7 @@ import (
 
 // make sim runs thousands; here are enough to notice a broken core.
 func TestSeedsHoldEveryProperty(t *testing.T) {
-	p := Plan{Options: Options{Seed: 1, Closing: true}, Seeds: 60}
+	p := Plan{Options: Options{Seed: 1, Closing: true, Later: true}, Seeds: 60}
 	if testing.Short() {
 		p.Seeds = 15
 	}
@@ -110,7 +110,11 @@ func TestAScriptIsPerformedAsItIs(t *testing.T) {
 func TestLanesShareNothing(t *testing.T) {
 	traces := func(noise int) map[string]sim.Trace {
 		o := Options{Seed: 5, Spread: 5 * time.Second}.withDefaults()
-		f := newFederation(o)
+		f, err := newFederation(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.close()
 		for i := range 200 {
 			at := time.Duration(i) * 20 * time.Millisecond // even: lane r0
 			f.script = append(f.script, sim.Action{At: at + 1, Kind: putOwned, Who: "g1", With: "x", N: i})

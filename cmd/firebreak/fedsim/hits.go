@@ -32,6 +32,7 @@ const (
 	HitForgotten = "a writer was forgotten"
 	HitCollected = "a tombstone was collected"
 	HitAbsent    = "collection ran with an absent member"
+	HitCoverage  = "a listing was used for coverage alone"
 )
 
 // MustHit lists them; some only if nodes close their earlier starts.
@@ -41,7 +42,7 @@ func MustHit(closing bool) []string {
 		HitReleased, HitSchema, HitOwner, HitPoison, HitRejoin, HitDisk, HitAhead, HitBackward, HitEvicted, HitTimeout,
 	}
 	if closing {
-		all = append(all, HitListHead, HitListGap, HitClosed, HitGap, HitWaited, HitForgotten, HitCollected, HitAbsent)
+		all = append(all, HitListHead, HitListGap, HitClosed, HitGap, HitWaited, HitForgotten, HitCollected, HitAbsent, HitCoverage)
 	}
 	return all
 }

@@ -135,6 +135,7 @@ func (r *replica) look() {
 	if err != nil {
 		panic(err)
 	}
+	defer snap.Close()
 	r.readHeld(snap)
 }
 
@@ -144,6 +145,7 @@ func (r *replica) readAgain() {
 	if err != nil {
 		panic(err)
 	}
+	defer snap.Close()
 	r.readAll(snap)
 }
 
@@ -185,8 +187,8 @@ func (r *replica) judge(at place) row {
 	var v row
 	v.top, v.higher = r.realm.top(at, func(w written) bool {
 		over := w.rec.Kind == record.Owned && w.at.Writer.Boot <= r.seen.nodes[w.at.Writer.Node].Over()
-		// Not has: what counts as received since its start is closed may be lost.
-		return !over && r.core.Received(w.at.Writer).Has(w.at.Version)
+		// Not has alone: what counts as received since its start is closed may be lost.
+		return !over && (r.core.Received(w.at.Writer).Has(w.at.Version) || r.realm.common[w.at] && r.has(w.at))
 	})
 	v.over = v.top.rec.Kind == record.Owned && v.top.at.Writer.Boot <= r.realm.over[v.top.at.Writer.Node]
 	v.at, v.shown = r.seen.shown[at]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,13 +12,13 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/sim"
 	"github.com/firebreak-dev/firebreak/internal/store"
-	"github.com/firebreak-dev/firebreak/internal/store/memory"
 )
 
 // image is a copy of the disks of a process.
 type image struct {
-	disks []*memory.Disk
+	disks []disk
 	mine  [][]record.Point
+	met   []record.Node
 }
 
 // perform does one action of a script, or nothing if it cannot be done now.
@@ -30,7 +31,7 @@ func (f *federation) perform(a sim.Action) {
 	switch {
 	case a.Kind == doWeather:
 		f.net.SetWeather(storms[a.N])
-	case p == nil:
+	case p == nil, f.opts.SQLite && (a.Kind == doClock || a.Kind == putForged || a.Kind == doForeign):
 		return
 	case a.Kind == doCut:
 		f.net.Cut(a.Who, a.With)
@@ -59,10 +60,21 @@ func (p *process) whileUp(a sim.Action) {
 			r.full = a.Kind == doFull
 		}
 	default:
-		// Which lane is written to follows from the action too.
-		r := p.lanes[int(a.At)%len(p.lanes)]
-		r.write(a)
+		p.lanes[laneOf(a, len(p.lanes))].write(a)
 	}
+}
+
+// laneOf returns which of a process's lanes an action writes to: that follows
+// from the action too.
+func laneOf(a sim.Action, lanes int) int { return int(a.At) % lanes }
+
+// isWork reports whether an action writes something.
+func isWork(kind string) bool {
+	switch kind {
+	case putOwned, delOwned, putShared, delShared, putRanked, putLate, putMany, putBurst, putSame, putPoison, putForged, putEvict:
+		return true
+	}
+	return false
 }
 
 func (p *process) whileDown(a sim.Action) {
@@ -73,17 +85,16 @@ func (p *process) whileDown(a sim.Action) {
 			r.few = a.Kind == doOlder
 		}
 	case doWipe:
-		for _, r := range p.lanes {
-			r.disk, r.mine, r.putBack, r.back = &memory.Disk{}, nil, false, false
-		}
+		p.wipe()
 		p.fed.hit(HitWiped)
 	case doPutBack, doForeign:
 		if !ok {
 			return
 		}
 		for i, r := range p.lanes {
-			r.disk, r.mine, r.putBack, r.back = im.disks[i].Copy(), im.mine[i], true, true
+			r.change(im.disks[i].copy(), im.mine[i], true)
 		}
+		p.met = slices.DeleteFunc(slices.Clone(im.met), func(n record.Node) bool { return n == p.name })
 		if a.Kind == doForeign {
 			p.fed.hit(HitForeign)
 		}
@@ -93,10 +104,18 @@ func (p *process) whileDown(a sim.Action) {
 	p.start()
 }
 
-func (p *process) image() image {
-	var im image
+// wipe empties the disks of p, which is down.
+func (p *process) wipe() {
+	p.met = nil
 	for _, r := range p.lanes {
-		im.disks = append(im.disks, r.disk.Copy())
+		r.change(p.fed.newDisk(), nil, false)
+	}
+}
+
+func (p *process) image() image {
+	im := image{met: slices.Clone(p.met)}
+	for _, r := range p.lanes {
+		im.disks = append(im.disks, r.disk.copy())
 		im.mine = append(im.mine, r.mine[:len(r.mine):len(r.mine)])
 	}
 	return im

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
+	core "github.com/firebreak-dev/firebreak/internal/replica"
 	"github.com/firebreak-dev/firebreak/internal/sim"
 )
 
@@ -16,6 +17,7 @@ type process struct {
 	name    record.Node
 	lanes   []*replica
 	skew    time.Duration // of its wall clock
+	met     []record.Node // peers that its disk tells of, by name
 
 	life  *sim.Life // nil while it is down
 	conns map[record.Node]*conn
@@ -39,7 +41,7 @@ const (
 
 func (p *process) up() bool { return p.life != nil }
 
-func (p *process) wall() time.Time { return epoch.Add(p.fed.world.Now() + p.skew) }
+func (p *process) wall() time.Time { return epoch.Add(p.fed.world.Now() + p.fed.passed + p.skew) }
 
 func (p *process) lane(name string) *replica {
 	for _, r := range p.lanes {
@@ -123,7 +125,11 @@ func (p *process) meet(o *process) {
 	}
 	delete(p.apart, o.name)
 	p.conns[o.name] = &conn{peer: o, life: o.life}
+	if i, ok := slices.BinarySearch(p.met, o.name); !ok {
+		p.met = slices.Insert(p.met, i, o.name)
+	}
 	for _, r := range p.lanes {
+		r.core.Step(p.fed.world.Now(), p.members())
 		r.connected(o.name)
 	}
 }
@@ -135,6 +141,9 @@ func (p *process) part(o *process) {
 		r.lost(o.name)
 	}
 }
+
+// members names the peers that p has met, on any disk that it has: up or not.
+func (p *process) members() core.Members { return core.Members{Nodes: slices.Clone(p.met)} }
 
 // whole reports whether p runs and is connected with all its peers.
 func (p *process) whole() bool {

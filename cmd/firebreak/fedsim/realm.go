@@ -83,6 +83,10 @@ type realm struct {
 	acks     []ack
 	kept     map[record.Point]bool  // what some disk had when the faults ended
 	weak     map[record.Writer]bool // of starts that ended without having met a later one
+	common   map[record.Point]bool  // everybody had it when days passed; nil before
+	before   int                    // length of order then
+	adrift   bool                   // no disk is left that was there then
+	stray    map[place]bool         // shared rows that an image brings from before that
 	late     map[record.Point]bool  // what came back on an image, or an evicted node's disk, alone, after its node had closed or been evicted
 }
 
@@ -98,7 +102,7 @@ func newRealm(cluster, lane string) *realm {
 	m := &realm{
 		name: cluster + "/" + lane, cluster: "region/" + cluster, lane: lane, all: tables(), byID: map[record.TableID]schema.Table{}, ids: map[string]record.TableID{},
 		starts: map[record.Writer]bool{}, contents: map[record.Point]string{}, commits: map[record.Point]record.Changeset{},
-		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, evicted: map[record.Node]bool{}, late: map[record.Point]bool{}, weak: map[record.Writer]bool{},
+		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, evicted: map[record.Node]bool{}, late: map[record.Point]bool{}, stray: map[place]bool{}, weak: map[record.Writer]bool{},
 	}
 	if cluster == "global" {
 		m.cluster = cluster

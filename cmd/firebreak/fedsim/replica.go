@@ -11,7 +11,6 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/replica/runner"
 	"github.com/firebreak-dev/firebreak/internal/sim"
 	"github.com/firebreak-dev/firebreak/internal/store"
-	"github.com/firebreak-dev/firebreak/internal/store/memory"
 )
 
 // replica is one lane of a process: its disk, and while the process runs its
@@ -21,10 +20,11 @@ type replica struct {
 	realm *realm
 
 	// The disk, and what goes with it.
-	disk    *memory.Disk
+	disk    disk
 	mine    []record.Point // acknowledged on this disk
 	putBack bool           // the disk is an image of an earlier time
 	back    bool           // it has come back since the last start
+	steady  bool           // it was there when days passed
 	few     bool           // started with an older schema, which lacks a table
 	cursor  store.Position // how far a client of this node has read
 	full    bool           // the disk takes nothing
@@ -33,13 +33,14 @@ type replica struct {
 	trace   sim.Trace      // of all its starts
 
 	// Of this start; the last one's while it is down.
-	store   *memory.Store
+	store   opened
 	answers *runner.Answers
 	core    *core.Core
 	feed    store.Feed
 	began   []record.Writer
 	server  *sim.Server
 	wakeAt  time.Duration
+	doubts  int           // looks of its daemon at its rows that are not done
 	known   record.Writer // last announced
 	seen    seen
 }
@@ -62,7 +63,7 @@ var ended = func() context.Context {
 }()
 
 func newReplica(p *process, m *realm) *replica {
-	return &replica{proc: p, realm: m, disk: &memory.Disk{}}
+	return &replica{proc: p, realm: m, disk: p.fed.newDisk()}
 }
 
 func (r *replica) id() string { return string(r.proc.name) + "/" + r.realm.lane }
@@ -80,10 +81,7 @@ func (r *replica) fed() *federation { return r.proc.fed }
 func (r *replica) open() {
 	w := r.fed().world
 	bits := w.Stream("bits " + r.id())
-	st, err := memory.Open(memory.Config{
-		Fleet: "sim", Cluster: r.realm.cluster, Node: r.proc.name, Tables: r.realm.tablesOf(r.few), Now: r.proc.wall,
-		Rand: bits.Uint64, Disk: r.disk, Check: r.check, Forge: func() bool { return r.forges },
-	})
+	st, err := r.disk.open(r, bits.Uint64)
 	if err != nil {
 		panic(fmt.Sprintf("open %s: %v", r.id(), err)) // only for a mistake in this package
 	}
@@ -96,22 +94,25 @@ func (r *replica) open() {
 		panic(err)
 	}
 	r.store, r.server, r.wakeAt = st, sim.NewServer(w), 0
+	r.doubts = 0
 	r.answers = runner.NewAnswers(st.Snapshot)
 	r.known, r.began = st.Writer(), []record.Writer{st.Writer()}
 	r.fed().happen(happened{replica: r, start: st.Writer(), states: all.States, boots: all.Boots})
 	if r.back || r.realm.evicted[r.proc.name] {
 		r.back = false
+		r.realm.strays(all.States)
 		r.realm.cameBack(all.States, r.fed().of(r.realm))
 	}
 	r.core = core.New(core.Config{Seed: bits.Uint64(), Packing: r.fed().packing, Close: r.fed().opts.Closing, Queue: queueCap, Share: queueCap / 4, Want: queueCap / 4}, st.Writer(), nil, w.Now(), r.proc.wall())
 	r.core.Step(w.Now(), all)
 	r.core.Step(w.Now(), core.Confirmed{Yes: true})
-	r.core.Step(w.Now(), r.members())
+	r.core.Step(w.Now(), r.proc.members())
 	if r.feed, err = st.Feed(snap.Position()); err != nil {
 		panic(err)
 	}
 	r.readAll(snap)
 	r.resume(snap.Position())
+	_ = snap.Close()
 	r.pump()
 	if r.fed().opts.Closing {
 		w.At(w.Now()+collectEvery, r.proc.life, r.collect)

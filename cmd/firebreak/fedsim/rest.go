@@ -59,7 +59,10 @@ func stateFollowsReceived(f *federation) error {
 				}
 			}
 			for at := range m.rows {
-				if v := r.judge(at); !v.right() && !r.mayLack(v.top) {
+				if m.unsure(at) {
+					continue
+				}
+				if v := r.judge(at); !v.right() && !r.mayLack(v.top.at) && !r.mayLack(v.at) {
 					return fmt.Errorf("%s shows %v of %q, want %v (deleted %v)", r.id(), v.at, at.key, v.top.at, v.top.rec.Deleted)
 				}
 			}
@@ -72,8 +75,15 @@ func stateFollowsReceived(f *federation) error {
 // counts as received nevertheless: of a start whose boot was too low and that
 // nobody had met as its node closed, or from an image that came back after it.
 // Which way such a row goes is not promised, but that it goes one way everywhere.
-func (r *replica) mayLack(w written) bool {
-	return r.realm.unmet(w.at) && w.at.Writer.Boot <= r.seen.nodes[w.at.Writer.Node].Complete
+func (r *replica) mayLack(p record.Point) bool {
+	return r.realm.unmet(p) && p.Writer.Boot <= r.seen.nodes[p.Writer.Node].Complete
+}
+
+// mayDiffer reports whether something was written that a closing, or a delete
+// that is collected, could not know of. It looks like damage until, after a
+// while, rows are exchanged.
+func (m *realm) mayDiffer() bool {
+	return m.adrift || len(m.stray)+len(m.late)+len(m.weak) > 0
 }
 
 // unmet reports whether the closing of a point's start could not know of it.

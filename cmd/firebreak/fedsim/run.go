@@ -2,7 +2,10 @@ package fedsim
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -27,12 +30,16 @@ type Result struct {
 // everything becomes equal.
 func Run(o Options) Result {
 	o = o.withDefaults()
-	f := newFederation(o)
+	f, err := newFederation(o)
+	if err != nil {
+		return Result{Options: o, Err: err}
+	}
+	defer f.close()
 	f.script = o.Script
 	if f.script == nil {
 		f.script = newScript(f)
 	}
-	err := f.run()
+	err = f.run()
 	return Result{
 		Options: o, Script: f.script, Trace: f.world.Trace(), Virtual: f.world.Now(), Events: f.world.Events(), Hits: f.hits,
 		Faults: f.faults, Fates: f.net.Fates, Checks: f.props.Checks, Err: err,
@@ -46,16 +53,35 @@ func (f *federation) run() error {
 	if err := f.play(); err != nil {
 		return err
 	}
+	if err := f.recover(); err != nil {
+		return err
+	}
+	if f.opts.goesOn() {
+		if err := f.goOn(); err != nil {
+			return err
+		}
+		if err := f.recover(); err != nil {
+			return err
+		}
+	}
+	if err := f.calmDay(); err != nil {
+		return err
+	}
+	if err := f.rest(); err != nil {
+		return err
+	}
+	return f.empty()
+}
+
+// recover ends all faults, and demands that everything becomes equal.
+func (f *federation) recover() error {
 	if err := f.heal(); err != nil {
 		return err
 	}
 	if err := f.settle("L4", "every fault heals", healWithin); err != nil {
 		return err
 	}
-	if err := f.props.AtRest(f); err != nil {
-		return err
-	}
-	return f.calmDay()
+	return f.props.AtRest(f)
 }
 
 // play has everybody meet, and performs the script.
@@ -64,10 +90,18 @@ func (f *federation) play() error {
 	for _, p := range f.all {
 		p.start()
 	}
+	return f.playPart(0, begin, f.opts.Spread)
+}
+
+// playPart performs the actions of a script from a time on, as of now, for a
+// while.
+func (f *federation) playPart(from, now, while time.Duration) error {
 	for _, a := range f.script {
-		f.world.At(begin+a.At, nil, func() { f.perform(a) })
+		if (a.At >= later) == (from >= later) {
+			f.world.At(now+a.At-from, nil, func() { f.perform(a) })
+		}
 	}
-	return f.world.Run(begin + f.opts.Spread)
+	return f.world.Run(now + while)
 }
 
 // heal ends all faults. Actions of the script that are still to come are not
@@ -97,6 +131,9 @@ func (f *federation) heal() error {
 // settle demands that all become equal within a bound.
 func (f *federation) settle(id, says string, within time.Duration) error {
 	began := f.world.Now()
+	if slices.ContainsFunc(f.order, (*realm).mayDiffer) {
+		within += exchangedIn
+	}
 	done, err := f.world.RunUntil(began+within, f.due(f.equal))
 	if err != nil {
 		return err
@@ -108,6 +145,12 @@ func (f *federation) settle(id, says string, within time.Duration) error {
 	if err := f.world.Run(f.world.Now() + time.Second); err != nil {
 		return err
 	}
+	return f.release()
+}
+
+// release has every store show what is ahead no more: one in memory does so
+// when it is called.
+func (f *federation) release() error {
 	return f.each(func(r *replica) error {
 		_, err := r.store.Apply(context.Background(), nil)
 		r.follow()
@@ -176,6 +219,69 @@ func (f *federation) calmDay() error {
 		r.tally()
 		return nil
 	})
+}
+
+// rest waits until nobody has anything left to close, and every tombstone could
+// have been collected.
+func (f *federation) rest() error {
+	if !f.opts.Closing {
+		return nil
+	}
+	began := f.world.Now()
+	done, err := f.world.RunUntil(began+closeWithin, f.due(func() bool {
+		return f.each(func(r *replica) error {
+			if !r.core.Stats().Closing.Done {
+				return errOpen
+			}
+			return nil
+		}) == nil
+	}))
+	if err != nil {
+		return err
+	}
+	if !done {
+		return &sim.Violation{ID: "Q6", Says: saysQ6, Err: fmt.Errorf("%v after %v: %s", errOpen, closeWithin, f.open())}
+	}
+	if err := f.world.Run(f.world.Now() + ages.Owned + 2*collectEvery); err != nil {
+		return err
+	}
+	if err := f.release(); err != nil {
+		return err
+	}
+	f.rested = true
+	return f.props.AtRest(f)
+}
+
+var errOpen = errors.New("a closing is not done")
+
+// open names who has not closed, and for whom it waits.
+func (f *federation) open() string {
+	var out []string
+	_ = f.each(func(r *replica) error {
+		if c := r.core.Stats().Closing; !c.Done {
+			out = append(out, fmt.Sprintf("%s waits for %v", r.id(), c.Waiting))
+		}
+		return nil
+	})
+	return strings.Join(out, ", ")
+}
+
+// empty has one node of some seeds lose its disk, with all at rest.
+func (f *federation) empty() error {
+	if f.opts.Seed%4 != 1 {
+		return nil
+	}
+	p := f.all[int(f.opts.Seed/4)%len(f.all)]
+	if len(p.peers()) == 0 {
+		return nil
+	}
+	p.stop()
+	p.wipe()
+	p.start()
+	if err := f.settle("L8", "an empty node catches up within 20 s", emptyWithin); err != nil {
+		return err
+	}
+	return f.props.AtRest(f)
 }
 
 // filled counts what the starts of now have had from answers.

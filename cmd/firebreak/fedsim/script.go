@@ -62,31 +62,25 @@ type author struct {
 	names  [][]string // by cluster
 	script sim.Script
 	next   int
-	faults []func(at time.Duration, cluster []string)
+	faults []fault
 }
+
+// fault adds what makes up one fault of a cluster.
+type fault func(at time.Duration, cluster []string)
 
 func newScript(f *federation) sim.Script {
 	o := f.opts
 	a := &author{rand: f.world.Stream("script"), opts: o}
-	clusters := map[string]int{}
-	for _, p := range f.all {
-		i, ok := clusters[p.cluster]
-		if !ok {
-			i = len(a.names)
-			clusters[p.cluster] = i
-			a.names = append(a.names, nil)
-		}
-		a.names[i] = append(a.names[i], string(p.name))
-	}
+	a.names = f.names()
 	// Each seed draws from some of the faults only: all at once hide each other.
-	for _, fault := range []func(time.Duration, []string){a.restart, a.restore, a.split, a.swizzle, a.storm, a.clock, a.disk, a.schema, a.evict} {
+	for _, fault := range []fault{a.restart, a.restore, a.split, a.swizzle, a.storm, a.clock, a.disk, a.schema, a.evict} {
 		if a.rand.IntN(5) < 2 {
 			a.faults = append(a.faults, fault)
 		}
 	}
 	for range o.Actions {
 		at := time.Duration(a.rand.Int64N(int64(o.Spread)))
-		cluster := a.names[a.rand.IntN(len(a.names))]
+		cluster := a.cluster()
 		if len(a.faults) > 0 && a.rand.IntN(4) == 0 {
 			a.faults[a.rand.IntN(len(a.faults))](at, cluster)
 		} else {
@@ -94,8 +88,29 @@ func newScript(f *federation) sim.Script {
 		}
 	}
 	slices.SortStableFunc(a.script, func(x, y sim.Action) int { return cmp.Compare(x.At, y.At) })
+	if o.goesOn() {
+		a.rand = f.world.Stream("script later")
+		a.addLater()
+	}
 	return a.script
 }
+
+// names lists the processes by cluster, in the order they were added.
+func (f *federation) names() (out [][]string) {
+	of := map[string]int{}
+	for _, p := range f.all {
+		i, ok := of[p.cluster]
+		if !ok {
+			i = len(out)
+			of[p.cluster] = i
+			out = append(out, nil)
+		}
+		out[i] = append(out[i], string(p.name))
+	}
+	return out
+}
+
+func (a *author) cluster() []string { return a.names[a.rand.IntN(len(a.names))] }
 
 func (a *author) add(at time.Duration, kind, who, with string, n int) {
 	a.script = append(a.script, sim.Action{At: at, Kind: kind, Who: who, With: with, N: n})

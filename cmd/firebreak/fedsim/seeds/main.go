@@ -25,6 +25,8 @@ func main() {
 	flag.DurationVar(&p.Spread, "spread", 0, "virtual time over which they come; 0 means the default")
 	flag.BoolVar(&p.Once, "once", false, "run each seed once, not twice")
 	flag.BoolVar(&p.Closing, "closing", true, "nodes close their earlier starts, collect tombstones and list")
+	flag.BoolVar(&p.SQLite, "sqlite", false, "stores are real databases, in a folder for temporary files")
+	flag.BoolVar(&p.Later, "later", true, "every fourth seed goes on eight days later, with shared tombstones collected")
 	flag.BoolVar(&p.Whole, "whole", false, "do not make the script of a failure smaller")
 	script := flag.String("script", "", "perform the script of this file, as a failure prints it, not the seed's own")
 	bound := flag.Duration("for", 0, "begin no seed after so long; 0 means no bound")
