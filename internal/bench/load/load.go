@@ -94,8 +94,8 @@ const grace = 250 * time.Millisecond
 
 // offer hands out the turns when they are due.
 func offer(ctx context.Context, cfg Config, start time.Time, turns chan<- turn) (sent, unsent uint64) {
-	wait := time.NewTimer(0)
-	defer wait.Stop()
+	wait := newWaiter()
+	defer wait.close()
 	end := ctx.Done()
 	var over <-chan time.Time
 	if cfg.Duration > 0 {
@@ -109,13 +109,8 @@ func offer(ctx context.Context, cfg Config, start time.Time, turns chan<- turn) 
 			return i, 0
 		}
 		due := start.Add(at)
-		if d := time.Until(due); d > 0 {
-			wait.Reset(d)
-			select {
-			case <-wait.C:
-			case <-end:
-				return i, 0
-			}
+		if !wait.until(due, end) {
+			return i, 0
 		}
 		select {
 		case turns <- turn{i, due}:
@@ -124,6 +119,44 @@ func offer(ctx context.Context, cfg Config, start time.Time, turns chan<- turn) 
 		case <-over:
 			return i, missed(cfg, start, i)
 		}
+	}
+}
+
+// exact is how long before a turn the alarm takes over from Go's timer.
+const exact = 2 * time.Millisecond
+
+// waiter waits for turns.
+type waiter struct {
+	timer *time.Timer
+	alarm *alarm
+}
+
+func newWaiter() *waiter { return &waiter{time.NewTimer(0), newAlarm()} }
+
+func (w *waiter) close() {
+	w.timer.Stop()
+	w.alarm.close()
+}
+
+// until waits until due, or reports false if the end comes before.
+func (w *waiter) until(due time.Time, end <-chan struct{}) bool {
+	if d := time.Until(due) - exact; d > 0 && !w.sleep(d, end) {
+		return false
+	}
+	if d := time.Until(due); d > 0 {
+		_ = w.alarm.sleep(d) // one that fails leaves the rest to the timer
+	}
+	d := time.Until(due)
+	return d <= 0 || w.sleep(d, end)
+}
+
+func (w *waiter) sleep(d time.Duration, end <-chan struct{}) bool {
+	w.timer.Reset(d)
+	select {
+	case <-w.timer.C:
+		return true
+	case <-end:
+		return false
 	}
 }
 
