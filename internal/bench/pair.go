@@ -94,7 +94,12 @@ func (p Pair) run(ctx context.Context, b *Bencher, until time.Time) ([]round, er
 	}
 	var rounds []round
 	told := r.meter.now()
-	for len(rounds) < maxPairs && !p.enough(rounds, b.Seed()) && (len(rounds) == 0 || r.meter.now().Before(until)) {
+	begun := told
+	for len(rounds) < maxPairs && !p.enough(rounds, b.Seed()) {
+		// The last round may end a little late, by half of what one takes.
+		if took := r.meter.now().Sub(begun); len(rounds) > 0 && r.meter.now().Add(took/time.Duration(2*len(rounds))).After(until) {
+			break
+		}
 		one, err := p.round(ctx, r, ops, len(rounds)%2 == 1)
 		if err != nil {
 			return nil, err
