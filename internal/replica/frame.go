@@ -34,7 +34,8 @@ const (
 )
 
 // KindOf names the kind of a frame, for those who count them: push, root,
-// leaves, ask, sets, want or answer; else it is empty.
+// leaves, ask, sets, want, answer, or packed for a push or an answer that was
+// made small; else it is empty.
 func KindOf(frame []byte) string {
 	if len(frame) == 0 {
 		return ""
@@ -54,6 +55,8 @@ func KindOf(frame []byte) string {
 		return "want"
 	case kindAnswer:
 		return "answer"
+	case kindPacked:
+		return "packed"
 	}
 	return ""
 }

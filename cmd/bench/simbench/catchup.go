@@ -56,13 +56,7 @@ func catchUp(ctx context.Context, b *bench.Bencher) error {
 		return errNotEqual
 	}
 	took, after := w.Now()-healed, stats(w)
-	payload := w.Sent["answer"].Bytes + w.Sent["push"].Bytes
-	control := 0
-	for kind, t := range w.Sent {
-		if kind != "answer" && kind != "push" {
-			control += t.Bytes
-		}
-	}
+	payload, control := sent(w)
 	if after.taken == before.taken {
 		return errors.New("nothing was taken across the halves")
 	}
@@ -71,6 +65,20 @@ func catchUp(ctx context.Context, b *bench.Bencher) error {
 	b.Count("row bytes beside those that had to get across", "×", float64(payload)/float64(rows), result.AtMost(1.05))
 	b.Count("copies of a changeset beside one", "×", float64(after.arrived-before.arrived)/float64(after.taken-before.taken), result.Target{})
 	return nil
+}
+
+// sent is what has crossed links since w.Sent was emptied: the bytes of frames
+// that carry rows, and of all others.
+func sent(w *replicatest.World) (rows, control int) {
+	for kind, t := range w.Sent {
+		switch kind {
+		case "push", "answer", "packed":
+			rows += t.Bytes
+		default:
+			control += t.Bytes
+		}
+	}
+	return rows, control
 }
 
 // cut does something to every link between the first nodes and the others.
