@@ -81,6 +81,7 @@ race: ## Short tests of the packages with goroutines, under the race detector
 # With SEED, one seed again: make sim SEED=157 (and SIM='-nodes 128 …' as the failure says).
 SIMULATE := $(GO) run ./cmd/firebreak/fedsim/seeds
 SIM_LONG ?= 1h
+SIM_EQUAL ?= 30
 
 .PHONY: sim
 sim: ## Replication under the simulator: 2,000 small seeds and one of 128 nodes, each twice (SEED=n runs one again)
@@ -91,7 +92,18 @@ else
 	$(GO) test -count=1 -v -run 'TestDeleteLaws' ./internal/replica/replicatest -deletes 1500
 	$(SIMULATE) -regions 1 -nodes 128 -globals -1 -actions 200
 	$(SIMULATE) -seeds 2000 -must-hit
+	$(MAKE) sim-equal
 endif
+
+.PHONY: sim-equal
+sim-equal: ## The same seeds take one course on one processor, on two, and under the race detector
+	@for how in '1 run' '2 run' '2 run -race'; do \
+	  read -r procs run <<< "$$how"; \
+	  out=$$(GOMAXPROCS=$$procs $(GO) $$run ./cmd/firebreak/fedsim/seeds -once -seeds $(SIM_EQUAL)) || { echo "$$out"; exit 1; }; \
+	  got=$$(grep -o 'traces [0-9a-f]*' <<< "$$out"); \
+	  echo "$(SIM_EQUAL) seeds, GOMAXPROCS=$$procs go $$run: $$got"; \
+	  if [ "$$got" != "$${first:=$$got}" ]; then echo "the same seeds took another course"; exit 1; fi; \
+	done
 
 .PHONY: mutants
 mutants: ## Break the code in over twenty places, one at a time: the simulator must catch each

@@ -81,9 +81,9 @@ func TestEqualSeedsGiveEqualTracesOnAnyNumberOfProcessors(t *testing.T) {
 	traces := map[sim.Trace]bool{}
 	for seed := range uint64(4) {
 		runtime.GOMAXPROCS(1)
-		one := Run(Options{Seed: seed})
+		one := Run(Options{Seed: seed, Closing: true})
 		runtime.GOMAXPROCS(2)
-		if two := Run(Options{Seed: seed}); one.Trace != two.Trace || one.Events != two.Events {
+		if two := Run(Options{Seed: seed, Closing: true}); one.Trace != two.Trace || one.Events != two.Events {
 			t.Errorf("seed %d: traces %016x and %016x", seed, one.Trace, two.Trace)
 		}
 		traces[one.Trace] = true

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ type Summary struct {
 	Times   string // how often each ran, in words
 	Virtual time.Duration
 	Events  uint64
+	Traces  sim.Trace // over the traces of all, in whichever order they ran
 	Wall    time.Duration
 	Hits    sim.Hits
 	Faults  map[string]uint64
@@ -57,8 +59,8 @@ func (s Summary) String() string {
 	for _, k := range slices.Sorted(maps.Keys(s.Fates)) {
 		faults = append(faults, fmt.Sprintf("frames %s %d", k, s.Fates[k]))
 	}
-	return fmt.Sprintf("%d seeds, each %s, in %.1f s (%.1f seeds/s): %v of virtual time, %d events (%.0f/s); %s",
-		s.Seeds, s.Times, s.Wall.Seconds(), float64(s.Seeds)/seconds, s.Virtual.Round(time.Second), s.Events, float64(s.Events)/seconds, strings.Join(faults, ", "))
+	return fmt.Sprintf("%d seeds, each %s, in %.1f s (%.1f seeds/s): %v of virtual time, %d events (%.0f/s), traces %016x; %s",
+		s.Seeds, s.Times, s.Wall.Seconds(), float64(s.Seeds)/seconds, s.Virtual.Round(time.Second), s.Events, float64(s.Events)/seconds, uint64(s.Traces), strings.Join(faults, ", "))
 }
 
 // Plan of many runs.
@@ -132,6 +134,9 @@ func (s *Summary) add(r Result) {
 	s.Seeds++
 	s.Virtual += r.Virtual
 	s.Events += r.Events
+	one := r.Trace
+	one.Note(r.Virtual, "seed", strconv.FormatUint(r.Options.Seed, 10), nil)
+	s.Traces += one
 	s.Hits.Add(r.Hits)
 	for k, n := range r.Faults {
 		s.Faults[k] += n
