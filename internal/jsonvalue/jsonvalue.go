@@ -5,16 +5,18 @@ package jsonvalue
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 )
 
 // Append appends a value as JSON: integers with all their digits, reals
-// so that they look like reals (2.0, 1e+300), infinity as null, a blob as an
+// so that they look like reals (2.0, 1e300), infinity as null, a blob as an
 // array of its bytes.
 func Append(b []byte, v record.Value) []byte {
 	switch v.Type {
@@ -37,27 +39,85 @@ func Append(b []byte, v record.Value) []byte {
 	return append(b, "null"...)
 }
 
-// AppendReal appends a real so that it looks like one.
+// AppendReal appends a real so that it looks like one: as Corrosion does, with
+// an exponent below 1e-5 and from 1e16 on.
 func AppendReal(b []byte, f float64) []byte {
 	if math.IsInf(f, 0) || math.IsNaN(f) {
 		return append(b, "null"...)
 	}
-	from := len(b)
-	b = strconv.AppendFloat(b, f, 'g', -1, 64)
-	if !bytes.ContainsAny(b[from:], ".e") {
-		b = append(b, ".0"...)
+	from, abs := len(b), math.Abs(f)
+	if abs == 0 || abs >= 1e-5 && abs < 1e16 {
+		b = strconv.AppendFloat(b, f, 'f', -1, 64)
+		if !bytes.Contains(b[from:], []byte(".")) {
+			b = append(b, ".0"...)
+		}
+		return b
 	}
-	return b
+	b = strconv.AppendFloat(b, f, 'e', -1, 64)
+	// e+05 and e-07 are e5 and e-7 elsewhere.
+	digits := from + bytes.IndexByte(b[from:], 'e') + 2
+	exponent := bytes.TrimLeft(b[digits:], "0")
+	if b[digits-1] == '+' {
+		digits--
+	}
+	return append(b[:digits], exponent...)
 }
 
 // AppendText appends a JSON string. What is no UTF-8 becomes U+FFFD: JSON
 // cannot say it.
 func AppendText(b []byte, s string) []byte {
-	text, err := json.Marshal(s)
-	if err != nil {
-		panic(err) // a string is always JSON
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	from := 0 // what is not appended yet
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				b = append(append(b, s[from:i]...), "\ufffd"...)
+				from = i + 1
+			}
+			i += n
+			continue
+		}
+		b = append(b, s[from:i]...)
+		if at := strings.IndexByte("\"\\\b\f\n\r\t", c); at >= 0 {
+			b = append(b, '\\', "\"\\bfnrt"[at])
+		} else {
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+		i++
+		from = i
 	}
-	return append(b, text...)
+	return append(append(b, s[from:]...), '"')
+}
+
+// Exact reports what of valid JSON no text can hold: bytes that are no UTF-8,
+// or half of a surrogate pair. Package encoding/json reads another character
+// instead, and nobody would hear of it.
+func Exact(raw []byte) error {
+	if !utf8.Valid(raw) {
+		return errors.New("invalid unicode code point: it is not UTF-8")
+	}
+	high := false // the last thing was the first half of a pair
+	for i := 0; i < len(raw); i++ {
+		unit := uint64(0)
+		if raw[i] == '\\' && i+1 < len(raw) {
+			if i++; raw[i] == 'u' && i+4 < len(raw) {
+				unit, _ = strconv.ParseUint(string(raw[i+1:i+5]), 16, 16)
+				i += 4
+			}
+		}
+		if low := unit>>10 == 0xdc00>>10; low != high {
+			return errors.New("half of a surrogate pair in a string")
+		}
+		high = unit>>10 == 0xd800>>10
+	}
+	return nil
 }
 
 // AppendRow appends a list of values.

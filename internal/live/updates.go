@@ -3,9 +3,11 @@ package live
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
 
@@ -30,18 +32,16 @@ type KeyChange struct {
 	Gone bool
 }
 
-// Updates begins to tell of a table's changes. The caller closes it.
+// Updates begins to tell of a table's changes, whatever case its name is in. The caller closes it.
 func (e *Engine) Updates(ctx context.Context, table string) (*Updates, error) {
 	if err := e.wait(ctx); err != nil {
 		return nil, err
 	}
-	known := false
-	for _, t := range e.cfg.DB.Tables() {
-		known = known || t.Name == table && t.Kind != 0
-	}
-	if !known {
+	at := slices.IndexFunc(e.cfg.DB.Tables(), func(t schema.Table) bool { return t.Name == schema.Lower(table) && t.Kind != 0 })
+	if at < 0 {
 		return nil, refused("table not found in schema: %s", table)
 	}
+	table = schema.Lower(table)
 	u := &Updates{e: e, table: table, more: make(chan struct{}, 1)}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -122,7 +123,7 @@ func only(method string, next http.HandlerFunc) http.HandlerFunc {
 
 // body reads a request's JSON. If it is none the answer is given already.
 func (h *Handler) body(w http.ResponseWriter, r *http.Request) (json.RawMessage, bool) {
-	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(kind), "application/json") {
+	if !isJSON(r.Header.Get("Content-Type")) {
 		plain(w, http.StatusUnsupportedMediaType, "Expected request with `Content-Type: application/json`")
 		return nil, false
 	}
@@ -142,7 +143,17 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) (json.RawMessage,
 		plain(w, http.StatusBadRequest, fmt.Sprintf("Failed to parse the request body as JSON: %v", json.Unmarshal(raw, &any)))
 		return nil, false
 	}
+	if err := jsonvalue.Exact(raw); err != nil {
+		plain(w, http.StatusBadRequest, fmt.Sprintf("Failed to parse the request body as JSON: %v", err))
+		return nil, false
+	}
 	return raw, true
+}
+
+// isJSON reports whether a content type is JSON, or something made of it.
+func isJSON(contentType string) bool {
+	kind, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (kind == "application/json" || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json"))
 }
 
 func plain(w http.ResponseWriter, status int, text string) {

@@ -32,6 +32,9 @@ func TestTransactions(t *testing.T) {
 		{`[["INSERT INTO machines (id) VALUES (?)", ["m1"]]]`, 500, `UNIQUE constraint failed: machines.id`},
 		{`[]`, 400, `{"results":[{"error":"at least 1 statement is required"}],"time":T,"version":null`},
 		{`nonsense`, 400, `Failed to parse the request body as JSON`},
+		{`null`, 422, `expected a sequence`},
+		{"[[\"INSERT INTO machines (id) VALUES (?)\", [\"m7\\ud800\"]]]", 400, `Failed to parse the request body as JSON: half of a surrogate pair`},
+		{"[[\"INSERT INTO machines (id) VALUES (?)\", [\"m7\xff\"]]]", 400, `Failed to parse the request body as JSON: invalid unicode`},
 		{`{"a": 1}`, 422, `expected a sequence`},
 		{`[1]`, 422, `[0]: data is no statement`},
 		{`[["SELECT 1", 5]]`, 422, `data is no statement`},
@@ -65,14 +68,14 @@ func TestEveryValueComesBack(t *testing.T) {
 {"row":[1,["t1",1,1.5,"xé",[0,1,255],"integer","text","blob"]]}
 {"row":[2,["t2",-9223372036854775808,null,null,null,"integer","null","null"]]}
 {"row":[3,["t3",9007199254740993,2.0,"{\"k\": [1]}",[],"integer","text","blob"]]}
-{"row":[4,["t4",9.223372036854776e+18,1e+300,"[1, 256]","[1, 2.5]","real","text","text"]]}
+{"row":[4,["t4",9.223372036854776e18,1e300,"[1, 256]","[1, 2.5]","real","text","text"]]}
 {"eoq":{"time":T}}
 `
 	if text != want {
 		t.Errorf("got\n%s\nwant\n%s", text, want)
 	}
 	_, text = s.ask("POST", "/v1/queries", `["SELECT 9e999, 9223372036854775807, 2.0, 1e300, ?, ?", [-0.0, "\u0000<"]]`)
-	if !strings.Contains(text, `[1,[null,9223372036854775807,2.0,1e+300,-0.0,"\u0000\u003c"]]`) {
+	if !strings.Contains(text, `[1,[null,9223372036854775807,2.0,1e300,-0.0,"\u0000<"]]`) {
 		t.Errorf("edges: %s", text)
 	}
 }
@@ -98,6 +101,8 @@ func TestQueries(t *testing.T) {
 		{"?timeout=x", `"SELECT 1"`, 400, `timeout`},
 		{"", `"SELECT * FROM crsql_changes"`, 400, `?after=ACTOR_ID:VERSION`},
 		{"", `"SELECT * FROM __corro_bookkeeping"`, 400, `?after=ACTOR_ID:VERSION`},
+		{"", `"SELECT * FROM machines__crsql_clock"`, 400, `?after=ACTOR_ID:VERSION`},
+		{"", `"SELECT crsql_db_version()"`, 400, `?after=ACTOR_ID:VERSION`},
 	} {
 		status, text := s.ask("POST", "/v1/queries"+c.path, c.body)
 		if status != c.status || !strings.Contains(text, c.want) {
@@ -122,6 +127,11 @@ func TestWhatIsNoRequest(t *testing.T) {
 	}
 	if res := s.request(h1, "POST", "/v1/transactions", "[]", "Content-Type", "text/plain"); res.StatusCode != 415 {
 		t.Errorf("no JSON: %d", res.StatusCode)
+	}
+	for kind, want := range map[string]int{"application/json; charset=utf-8": 200, "Application/JSON": 200, "application/vnd.api+json": 200, "text/json": 415, "application/jsonl": 415, ";": 415} {
+		if res := s.request(h1, "POST", "/v1/queries", `"SELECT 1"`, "Content-Type", kind); res.StatusCode != want {
+			t.Errorf("content type %q: %d, want %d", kind, res.StatusCode, want)
+		}
 	}
 	if res := s.request(h1, "GET", "/v1/queries", ""); res.StatusCode != 405 || res.Header.Get("Allow") != "POST" {
 		t.Errorf("wrong method: %d, allow %q", res.StatusCode, res.Header.Get("Allow"))
@@ -152,6 +162,9 @@ func TestStatsAndHealth(t *testing.T) {
 	s.write(`["INSERT INTO machines (id) VALUES ('m1'), ('m2')"]`)
 	if _, text := s.ask("POST", "/v1/table_stats", `{"tables": ["machines", "nosuch"]}`); strings.TrimSpace(text) != `{"total_row_count":2,"invalid_tables":["nosuch"]}` {
 		t.Errorf("stats: %s", text)
+	}
+	if _, text := s.ask("POST", "/v1/table_stats", `{"tables": ["Machines", "Größe Ü", "größe ü"]}`); strings.TrimSpace(text) != `{"total_row_count":2,"invalid_tables":["größe ü"]}` {
+		t.Errorf("stats by other spellings: %s", text)
 	}
 	s.health = compat.Health{Gaps: 3, Members: 2, P99Lag: 0.5, Queue: 7}
 	for query, want := range map[string]int{"": 200, "?gaps=3": 200, "?gaps=2": 503, "?p99_lag=0.4": 503, "?max_queue=6&failure_status=418": 418, "?gaps=x": 400} {

@@ -22,6 +22,7 @@ import (
 
 const schemaSQL = `
 CREATE TABLE machines (id TEXT NOT NULL PRIMARY KEY, app TEXT NOT NULL DEFAULT '', port INTEGER, metadata TEXT);
+CREATE TABLE "Größe Ü" ("Id" TEXT NOT NULL PRIMARY KEY, v);
 CREATE TABLE types (id TEXT NOT NULL PRIMARY KEY, i INTEGER, r REAL, t TEXT, b BLOB);
 `
 

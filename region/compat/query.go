@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,6 +105,10 @@ func queryStatus(err error) int {
 	return http.StatusBadRequest
 }
 
+// privateName finds the tables and functions in which Corrosion keeps its books:
+// who asks for them wants to know whether a write has come.
+var privateName = regexp.MustCompile(`no such (table|function): (main\.)?(crsql_|__corro_|\S+__crsql_)`)
+
 // explain gives an error the words that clients know.
 func explain(err error) error {
 	text := strings.TrimPrefix(err.Error(), "query: ")
@@ -111,7 +116,7 @@ func explain(err error) error {
 	switch {
 	case errors.As(err, &limit) && limit.What == "time":
 		return fmt.Errorf("interrupted: %s", text)
-	case strings.Contains(text, "no such table: crsql_"), strings.Contains(text, "no such table: __corro_"):
+	case privateName.MatchString(text):
 		return fmt.Errorf("%s: this node keeps its books otherwise; to read after a write add ?after=ACTOR_ID:VERSION, from that write's answer, to /v1/queries", text)
 	case strings.Contains(text, "statement writes"), strings.Contains(text, "is not allowed here"):
 		return fmt.Errorf("statement is not readonly: %s", text)
@@ -154,8 +159,12 @@ func (h *Handler) after(r *http.Request) error {
 			if err != nil {
 				return err
 			}
-			if err := h.Node.WaitPoint(ctx, p); err != nil {
-				return fmt.Errorf("version %d of actor %s was not received in time: %w", p.Version, actorText(p.Writer), err)
+			err = h.Node.WaitPoint(ctx, p)
+			switch {
+			case errors.Is(err, context.DeadlineExceeded):
+				return fmt.Errorf("version %d of actor %s was not received in time", p.Version, actorText(p.Writer))
+			case err != nil:
+				return fmt.Errorf("version %d of actor %s was not received: %w", p.Version, actorText(p.Writer), err)
 			}
 		}
 	}

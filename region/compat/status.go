@@ -35,7 +35,7 @@ func (h *Handler) tableStats(w http.ResponseWriter, r *http.Request) {
 		Invalid []string `json:"invalid_tables"`
 	}{Invalid: []string{}}
 	for _, name := range req.Tables {
-		if !known[name] {
+		if !known[schema.Lower(name)] {
 			out.Invalid = append(out.Invalid, name)
 			continue
 		}

@@ -133,6 +133,20 @@ func TestUpdates(t *testing.T) {
 	l.expect(`{"notify":["delete",["u1"]]}`)
 }
 
+// A table has the name that its file gives it, in any case of ASCII letters.
+func TestUpdatesOfATableBySpellings(t *testing.T) {
+	s := newServer(t, compat.Config{})
+	for i, name := range []string{"Machines", "Gr%C3%B6%C3%9Fe%20%C3%9C", "GR%C3%B6%C3%9FE%20%C3%9C"} {
+		l := s.stream(h1, "POST", "/v1/updates/"+name, "")
+		table := "Größe Ü"
+		if i == 0 {
+			table = "machines"
+		}
+		s.write(fmt.Sprintf(`["INSERT INTO \"%s\" (id) VALUES ('%d')"]`, table, i))
+		l.expect(fmt.Sprintf(`{"notify":["update",["%d"]]}`, i))
+	}
+}
+
 // Clients that cut and come again while changes pour in see every change once.
 func TestResumesUnderLoad(t *testing.T) {
 	s := newServer(t, compat.Config{})

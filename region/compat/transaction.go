@@ -43,7 +43,7 @@ func (h *Handler) transactions(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var list []json.RawMessage
-	if err := json.Unmarshal(raw, &list); err != nil {
+	if err := json.Unmarshal(raw, &list); err != nil || list == nil {
 		plain(w, http.StatusUnprocessableEntity, "Failed to deserialize the JSON body into the target type: expected a sequence of statements")
 		return
 	}

@@ -1,6 +1,7 @@
 package jsonapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 
@@ -78,7 +79,7 @@ func (h *Handler) query(w http.ResponseWriter, r *http.Request) {
 }
 
 func decode(raw []byte, into any) error {
-	if err := json.Unmarshal(raw, into); err != nil {
+	if err := cmp.Or(json.Unmarshal(raw, into), jsonvalue.Exact(raw)); err != nil {
 		return status.Errorf(codes.InvalidArgument, "the body is not what is expected here: %v", err)
 	}
 	return nil

@@ -54,8 +54,8 @@ func (h *Handler) watchQuery(w http.ResponseWriter, r *http.Request, last string
 	} else {
 		stmt := statement{SQL: r.URL.Query().Get("sql")}
 		if text := r.URL.Query().Get("args"); text != "" {
-			if err := json.Unmarshal([]byte(text), &stmt.Args); err != nil {
-				fail(w, status.Errorf(codes.InvalidArgument, "args is no JSON array: %v", err))
+			if err := decode([]byte(text), &stmt.Args); err != nil {
+				fail(w, fmt.Errorf("args is no JSON array: %w", err))
 				return
 			}
 		}
