@@ -24,6 +24,7 @@ var pure = []string{
 	"internal/schema/definition",
 	"internal/schema/plan",
 	"internal/sqltext",
+	"internal/varint",
 	"internal/fleet",
 	"internal/fleet/claim",
 	"internal/fleet/presence",

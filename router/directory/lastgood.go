@@ -12,6 +12,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/fleet/presence"
+	"github.com/firebreak-dev/firebreak/internal/varint"
 )
 
 // The last-good file: a line that names the format; a header (fleet, when it
@@ -34,8 +35,8 @@ type File struct {
 // Section returns a region as it stands in a file.
 func (r *Region) Section() []byte {
 	b := appendGeneration(nil, r.generation)
-	b = appendString(b, r.generationRank)
-	b = appendString(b, r.recordRank)
+	b = varint.AppendString(b, r.generationRank)
+	b = varint.AppendString(b, r.recordRank)
 	b = appendRecord(b, r.record)
 	b = binary.AppendVarint(b, spokeAt(r))
 	b = binary.AppendUvarint(b, uint64(len(r.rows)))
@@ -45,10 +46,10 @@ func (r *Region) Section() []byte {
 		if w.held {
 			flags |= 1
 		}
-		b = appendString(b, string(app))
+		b = varint.AppendString(b, string(app))
 		b = binary.AppendUvarint(b, flags)
 		b = binary.AppendVarint(b, w.since)
-		b = appendString(b, w.rank)
+		b = varint.AppendString(b, w.rank)
 	}
 	return b
 }
@@ -68,12 +69,12 @@ type Section struct {
 
 // AppendFile appends a whole file.
 func AppendFile(b []byte, f File, sections []Section) []byte {
-	head := appendString(nil, f.Fleet)
+	head := varint.AppendString(nil, f.Fleet)
 	head = binary.AppendVarint(head, f.Written)
 	head = binary.AppendVarint(head, f.Heard)
 	head = binary.AppendUvarint(head, uint64(len(sections)))
 	for _, s := range sections {
-		head = appendString(head, string(s.Region))
+		head = varint.AppendString(head, string(s.Region))
 		head = binary.AppendUvarint(head, uint64(len(s.Data)))
 		head = binary.BigEndian.AppendUint64(head, sectionSum(s))
 	}
@@ -105,32 +106,32 @@ func ReadFile(data []byte, fleetName string, now Instant) (f File, refused []err
 	if len(data) < len(fileMagic) || string(data[:len(fileMagic)]) != fileMagic {
 		return File{}, nil, fmt.Errorf("%w: it does not begin with %q", ErrFile, fileMagic[:len(fileMagic)-1])
 	}
-	d := decoder{b: data[len(fileMagic):]}
-	head := d.bytes(d.uvarint())
-	sum := d.uint64()
-	if d.err != nil {
+	d := decoder{varint.Reader{Rest: data[len(fileMagic):]}}
+	head := d.Bytes(d.Uvarint())
+	sum := d.Uint64()
+	if d.Err != nil {
 		return File{}, nil, fmt.Errorf("%w: it ends within its header", ErrFile)
 	}
 	if sum != xxh3.Hash(head) {
 		return File{}, nil, fmt.Errorf("%w: its header does not match its checksum", ErrFile)
 	}
-	h := decoder{b: head}
-	f = File{Fleet: h.string(), Written: h.varint(), Heard: h.varint()}
-	n := h.uvarint()
-	if h.err != nil || n > maxFileRegions {
+	h := decoder{varint.Reader{Rest: head}}
+	f = File{Fleet: h.String(), Written: h.Varint(), Heard: h.Varint()}
+	n := h.Uvarint()
+	if h.Err != nil || n > maxFileRegions {
 		return File{}, nil, fmt.Errorf("%w: bad header", ErrFile)
 	}
 	if f.Fleet != fleetName {
 		return File{}, nil, fmt.Errorf("%w: it is of fleet %q, not %q", ErrFile, f.Fleet, fleetName)
 	}
 	for range n {
-		name, size, sum := fleet.Region(h.string()), h.uvarint(), h.uint64()
-		if h.err != nil {
+		name, size, sum := fleet.Region(h.String()), h.Uvarint(), h.Uint64()
+		if h.Err != nil {
 			return File{}, nil, fmt.Errorf("%w: bad header", ErrFile)
 		}
-		s := Section{name, d.bytes(size)}
+		s := Section{name, d.Bytes(size)}
 		switch {
-		case d.err != nil:
+		case d.Err != nil:
 			refused = append(refused, fmt.Errorf("region %q: the file ends within its section", name))
 		case sectionSum(s) != sum:
 			refused = append(refused, fmt.Errorf("region %q: its section does not match its checksum", name))
@@ -151,26 +152,26 @@ func readRegion(s Section, fleetName string, now Instant) (*Region, error) {
 		return nil, err
 	}
 	r := NewRegion(fleetName, s.Region, now)
-	d := decoder{b: s.Data}
+	d := decoder{varint.Reader{Rest: s.Data}}
 	r.generation = d.generation()
-	r.generationRank = d.string()
-	r.recordRank = d.string()
+	r.generationRank = d.String()
+	r.recordRank = d.String()
 	r.record = d.record(s.Region)
-	if wall := d.varint(); wall != 0 {
+	if wall := d.Varint(); wall != 0 {
 		r.spoke, r.everSpoke = FromFile(wall, now), true
 	}
-	if d.err == nil && r.recordRank != "" {
+	if d.Err == nil && r.recordRank != "" {
 		if err := r.record.Check(); err != nil {
 			return nil, err
 		}
 		r.recordTerm = r.hasher.Region(r.record)
 		r.setDigest(r.recordTerm, now)
 	}
-	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
-		app := fleet.App(d.string())
-		flags := d.uvarint()
-		w := row{class: presence.Class(min(flags>>1, uint64(presence.MaxClass))), held: flags&1 != 0, since: d.varint(), rank: d.string()}
-		if d.err != nil {
+	for n := d.Uvarint(); n > 0 && d.Err == nil; n-- {
+		app := fleet.App(d.String())
+		flags := d.Uvarint()
+		w := row{class: presence.Class(min(flags>>1, uint64(presence.MaxClass))), held: flags&1 != 0, since: d.Varint(), rank: d.String()}
+		if d.Err != nil {
 			break
 		}
 		if err := app.Check(); err != nil {
@@ -178,10 +179,10 @@ func readRegion(s Section, fleetName string, now Instant) (*Region, error) {
 		}
 		r.put(app, w, now)
 	}
-	if d.err == nil && len(d.b) > 0 {
-		d.err = errors.New("bytes are left over")
+	if d.Err == nil && len(d.Rest) > 0 {
+		d.Err = errors.New("bytes are left over")
 	}
-	return r, d.err
+	return r, d.Err
 }
 
 // FromFile returns the moment that stands in a file as a wall time. The
