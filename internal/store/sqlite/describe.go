@@ -24,6 +24,11 @@ type Description struct {
 func (db *DB) Describe(ctx context.Context, q Query) (Description, error) {
 	var d Description
 	err := db.poolOf(q).with(ctx, func(c *conn) error {
+		// A connection sees that the schema has changed when it reads, not when
+		// it prepares.
+		if _, err := c.row("SELECT 1 FROM sqlite_schema LIMIT 1"); err != nil {
+			return err
+		}
 		reads, functions := map[string]bool{}, map[string]bool{}
 		c.guard.note = func(op int, a, b string) {
 			switch op {

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -367,6 +368,34 @@ func waitStatus(t *testing.T, db *sqlite.DB, ok func(sqlite.SchemaStatus) bool) 
 		}
 		if err := db.WaitSchema(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// A connection that has read before the schema changed describes what is there
+// now: no query begins by columns that are gone.
+func TestDescriptionIsOfTheSchemaOfNow(t *testing.T) {
+	r := newRegion(t, "w1")
+	r.load("w1", shop)
+	db := r.nodes["w1"]
+	items := sqlite.Query{SQL: "SELECT * FROM items"}
+	for range 64 { // on every connection
+		query(t, db, items.SQL)
+	}
+	r.load("w1", strings.Replace(shop, ", d TEXT", ", d TEXT, e TEXT", 1))
+	for range 64 {
+		d, err := db.Describe(t.Context(), items)
+		if err != nil || !slices.Equal(d.Columns, []string{"id", "c", "d", "e"}) {
+			t.Fatalf("columns %v, %v", d.Columns, err)
+		}
+	}
+	for range 64 {
+		query(t, db, items.SQL)
+	}
+	r.load("w1", "")
+	for range 64 {
+		if d, err := db.Describe(t.Context(), items); err == nil || !strings.Contains(err.Error(), "no such table: items") {
+			t.Fatalf("a table that is gone has columns %v, %v", d.Columns, err)
 		}
 	}
 }
