@@ -46,6 +46,7 @@ var (
 	ErrSchema   = errors.New("the schema changed, and the query must be watched anew")
 	ErrTooLarge = errors.New("the result is over the limit of a watch")
 	ErrFault    = errors.New("the query fails on the rows that there are now, and can be watched anew when it does not")
+	ErrLost     = errors.New("the journal of watches is damaged, and the query must be watched anew")
 	ErrTooMany  = errors.New("this node has as many watches as it may")
 )
 
@@ -67,7 +68,7 @@ type Config struct {
 	Retain   time.Duration         // how long a watch without readers is known; zero means one hour
 	Linger   time.Duration         // how long it is followed before it rests; zero means 30 s
 	MaxRows  int                   // rows of one watch; zero means 100,000
-	MaxBytes int                   // of all watches' rows in memory; zero means 512 MiB
+	MaxBytes int                   // of all watches' rows in memory, and a quarter more for readers of old ones; zero means 512 MiB
 	Watches  int                   // at once, resting ones too; zero means 20,000
 	Now      func() time.Time      // nil means time.Now
 	Progress func()                // nil, or the watchdog's mark of the feed's loop
@@ -106,7 +107,8 @@ func (c Config) withDefaults() Config {
 // Engine follows watches. Safe for concurrent use.
 type Engine struct {
 	cfg     Config
-	journal *journal
+	journal atomic.Pointer[journal]
+	shelf   *shelf
 	metrics *metrics
 	points  *queue // watches whose rows are looked at one by one
 	queries *queue // watches that are run as a whole
@@ -132,7 +134,7 @@ func New(cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults()
 	e := &Engine{
 		cfg: cfg, metrics: newMetrics(cfg.Metrics), points: newQueue(), queries: newQueue(), heavy: newQueue(),
-		ready: make(chan struct{}), stopped: make(chan struct{}),
+		shelf: &shelf{limit: cfg.MaxBytes / 4}, ready: make(chan struct{}), stopped: make(chan struct{}),
 		byID: map[uuid.UUID]*Watch{}, byText: map[string]*Watch{}, index: newIndex(), notices: map[string]map[*Updates]struct{}{},
 	}
 	j, known, anew, err := openJournal(cfg.Path, uint64(cfg.Keep), e.onLine)
@@ -142,12 +144,15 @@ func New(cfg Config) (*Engine, error) {
 	if anew != "" {
 		cfg.Logger.Warn("earlier watches are forgotten, their clients begin anew", "reason", anew)
 	}
-	e.journal = j
+	e.journal.Store(j)
 	for _, k := range known {
 		e.remember(k)
 	}
 	return e, nil
 }
+
+// book is the journal of now.
+func (e *Engine) book() *journal { return e.journal.Load() }
 
 func (e *Engine) onLine(p store.Position) bool {
 	f, err := e.cfg.DB.Feed(p)
@@ -185,6 +190,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	group.Go(func() error { return e.queries.serve(ctx) })
 	group.Go(func() error { return e.heavy.serve(ctx) })
 	group.Go(func() error { return e.tidy(ctx) })
+	group.Go(func() error { return e.mend(ctx) })
 	err := group.Wait()
 	close(e.stopped)
 	return errors.Join(err, e.Close())
@@ -192,7 +198,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // Close closes an engine that never ran; on another it does nothing.
 func (e *Engine) Close() (err error) {
-	e.once.Do(func() { err = e.journal.close() })
+	e.once.Do(func() { err = e.book().close() })
 	return err
 }
 

@@ -43,7 +43,7 @@ func (w *Watch) evaluate(ctx context.Context, keys map[record.Key]struct{}, all 
 		return err
 	}
 	if len(s.changes) > 0 || s.initial != nil {
-		if s.progress, err = w.e.journal.write(w.id, s); err != nil {
+		if s.progress, err = w.e.book().write(w.id, s); err != nil {
 			w.e.bytes.Add(int64(-s.bytes))
 			return err
 		}
@@ -57,7 +57,7 @@ func (w *Watch) evaluate(ctx context.Context, keys map[record.Key]struct{}, all 
 
 // load reads what the watch knew before it rested.
 func (w *Watch) load() error {
-	rows, err := w.e.journal.rows(w.id)
+	rows, err := w.e.book().rows(w.id)
 	if err != nil {
 		return err
 	}

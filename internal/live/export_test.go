@@ -19,6 +19,29 @@ func Looks(e *Engine) float64 {
 	return testutil.ToFloat64(e.metrics.looks.WithLabelValues("query")) + testutil.ToFloat64(e.metrics.looks.WithLabelValues("rows"))
 }
 
+// Whole reads all of a snapshot.
+func Whole(ctx context.Context, w *Watch) (rows []Row, change uint64, err error) {
+	s, err := w.Snapshot(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer s.Close()
+	for {
+		page, err := s.Next()
+		if err != nil || len(page) == 0 {
+			return rows, s.Change, err
+		}
+		rows = append(rows, page...)
+	}
+}
+
+// Shelved returns the bytes of old results that are kept for their readers.
+func Shelved(e *Engine) int {
+	e.shelf.mu.Lock()
+	defer e.shelf.mu.Unlock()
+	return e.shelf.bytes
+}
+
 // Concerned returns how many watches a change may concern.
 func Concerned(e *Engine, c store.Change) (n int) {
 	e.mu.Lock()
@@ -118,3 +141,18 @@ func Readers(e *Engine) (n int) {
 
 // AggregateNames are those that the shape of a query knows.
 func AggregateNames() []string { return append(slices.Clone(aggregateNames), "min", "max") }
+
+// Renewed waits until the journal was begun anew as often.
+func Renewed(ctx context.Context, e *Engine, times float64) error {
+	for tick := time.NewTicker(time.Millisecond); ; {
+		if testutil.ToFloat64(e.metrics.renewed) >= times {
+			tick.Stop()
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

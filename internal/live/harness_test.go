@@ -135,7 +135,7 @@ func (n *node) watch(sql string, args ...any) *reader {
 	if err != nil {
 		n.t.Fatalf("watch %s: %v", sql, err)
 	}
-	rows, last, err := w.Snapshot(n.ctx())
+	rows, last, err := live.Whole(n.ctx(), w)
 	if err != nil {
 		n.t.Fatalf("watch %s: %v", sql, err)
 	}

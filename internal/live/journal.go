@@ -1,6 +1,7 @@
 package live
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,9 +28,14 @@ import (
 // changes that clients have seen. They are then told that their watch is
 // unknown, and begin anew.
 type journal struct {
-	path   string
-	db     *bolt.DB
-	keep   uint64 // changes kept of one watch
+	path string
+	db   *bolt.DB
+	keep uint64        // changes kept of one watch
+	hurt chan struct{} // closed when damage is found
+
+	// Held while the library runs: what it locks itself may stay locked over a
+	// damaged page, and whoever waited for it would wait for ever.
+	mu     sync.RWMutex
 	broken atomic.Bool
 }
 
@@ -77,7 +84,7 @@ func machineStart() string {
 // openJournal opens the file, or begins it anew if it is damaged or may lack
 // what clients have seen. OnLine says whether the store still knows a position.
 func openJournal(path string, keep uint64, onLine func(store.Position) bool) (*journal, []known, string, error) {
-	j := &journal{path: path, keep: keep}
+	j := newJournal(path, keep)
 	var all []known
 	anew := ""
 	err := guarded(j.open)
@@ -101,11 +108,15 @@ func openJournal(path string, keep uint64, onLine func(store.Position) bool) (*j
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, nil, "", fmt.Errorf("watch journal: %w", err)
 	}
-	j = &journal{path: path, keep: keep}
+	j = newJournal(path, keep)
 	if err := j.open(); err != nil {
 		return nil, nil, "", fmt.Errorf("watch journal: %w", err)
 	}
 	return j, nil, anew, j.mark(machineStart())
+}
+
+func newJournal(path string, keep uint64) *journal {
+	return &journal{path: path, keep: keep, hurt: make(chan struct{})}
 }
 
 // guarded makes an error of what a damaged file does: the library panics over
@@ -121,24 +132,32 @@ func guarded(fn func() error) (err error) {
 }
 
 // view and update run fn in a transaction. After one that found damage nothing
-// more is read or written, and the next start begins anew.
+// more is read or written.
 func (j *journal) view(fn func(*bolt.Tx) error) error {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
 	return j.run(func() error { return j.db.View(fn) })
 }
 
 func (j *journal) update(fn func(*bolt.Tx) error) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	return j.run(func() error { return j.db.Update(fn) })
 }
 
 func (j *journal) run(fn func() error) error {
 	if j.broken.Load() {
-		return fmt.Errorf("%w: restart the node, and watches begin anew", errDamaged)
+		return ErrLost
 	}
 	err := guarded(fn)
-	if errors.Is(err, errDamaged) && !j.broken.Swap(true) {
-		err = errors.Join(err, os.Remove(j.path))
+	if !errors.Is(err, errDamaged) {
+		return err
 	}
-	return err
+	if !j.broken.Swap(true) {
+		err = errors.Join(err, os.Remove(j.path))
+		close(j.hurt)
+	}
+	return fmt.Errorf("%w: %w", ErrLost, err)
 }
 
 // open has the list of free pages kept in the file: without it the library
@@ -316,18 +335,34 @@ func writeChange(rows, log *bolt.Bucket, identity string, c Change) error {
 // rows reads what a watch knows.
 func (j *journal) rows(id uuid.UUID) (map[string]*Row, error) {
 	out := map[string]*Row{}
-	err := j.view(func(tx *bolt.Tx) error {
-		b := tx.Bucket(bucketWatches).Bucket(id[:])
-		if b == nil {
-			return ErrUnknown
-		}
-		return b.Bucket(bucketRows).ForEach(func(k, v []byte) error {
-			r, err := readRow(v)
-			out[string(k)] = &r
-			return err
+	var next []byte
+	for more := true; more; {
+		more = false
+		err := j.view(func(tx *bolt.Tx) error {
+			b := tx.Bucket(bucketWatches).Bucket(id[:])
+			if b == nil {
+				return ErrUnknown
+			}
+			c := b.Bucket(bucketRows).Cursor()
+			n := 0
+			for k, v := c.Seek(next); k != nil; k, v = c.Next() {
+				if n++; n > maxRead {
+					next, more = bytes.Clone(k), true // others write meanwhile, not to these rows
+					return nil
+				}
+				r, err := readRow(v)
+				if err != nil {
+					return err
+				}
+				out[string(k)] = &r
+			}
+			return nil
 		})
-	})
-	return out, err
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // read returns up to limit changes after one.

@@ -33,7 +33,7 @@ func killedChild(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, last, err := w.Snapshot(t.Context())
+	_, last, err := live.Whole(t.Context(), w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestIdsNeverRepeatAfterAKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &reader{t: t, n: n, w: w}
-	rows, last, err := w.Snapshot(n.ctx())
+	rows, last, err := live.Whole(n.ctx(), w)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -306,7 +306,7 @@ func TestTooLargeEndsTheWatchAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.Snapshot(n.ctx()); !errors.Is(err, live.ErrTooLarge) {
+	if _, _, err := live.Whole(n.ctx(), w); !errors.Is(err, live.ErrTooLarge) {
 		t.Errorf("a result of 13 rows: %v", err)
 	}
 	_ = large

@@ -120,7 +120,7 @@ func (e *Engine) add(sql string, args []record.Value, p *plan) (*Watch, error) {
 	if err := e.makeRoom(); err != nil {
 		return nil, err
 	}
-	if err := e.journal.define(w.id, w.definition()); err != nil {
+	if err := e.book().define(w.id, w.definition()); err != nil {
 		return nil, fmt.Errorf("watch journal: %w", err)
 	}
 	e.mu.Lock()
@@ -134,7 +134,7 @@ func (e *Engine) add(sql string, args []record.Value, p *plan) (*Watch, error) {
 	}
 	e.mu.Unlock()
 	if o != nil {
-		return o, e.journal.drop(w.id)
+		return o, e.book().drop(w.id)
 	}
 	return w, nil
 }
@@ -236,24 +236,17 @@ func (e *Engine) forget(w *Watch) {
 	e.mu.Lock()
 	w.mu.Lock()
 	inUse := w.readers > 0 && w.err == nil
+	var old *result
 	if !inUse {
-		if !w.resting {
-			e.index.remove(w)
-			e.bytes.Add(int64(-w.bytes))
-			w.resting, w.bytes, w.snap = true, 0, nil
-		}
-		if w.err == nil {
-			w.fail(ErrUnknown)
-		}
-		delete(e.byID, w.id)
-		delete(e.byText, textOf(w.sql, w.args))
+		old = e.strike(w, ErrUnknown)
 	}
 	w.mu.Unlock()
 	e.mu.Unlock()
+	e.shelf.outdate(old)
 	if inUse {
 		return
 	}
-	if err := e.journal.drop(w.id); err != nil {
+	if err := e.book().drop(w.id); err != nil {
 		e.cfg.Logger.Warn("a forgotten watch stays in the journal", "err", err)
 	}
 }

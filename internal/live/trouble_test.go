@@ -104,7 +104,7 @@ func TestRowThatAQueryFailsOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.Snapshot(n.ctx()); !errors.Is(err, live.ErrFault) {
+	if _, _, err := live.Whole(n.ctx(), w); !errors.Is(err, live.ErrFault) {
 		t.Errorf("opened while it cannot be told: %v", err)
 	}
 	w.Release()
@@ -218,12 +218,12 @@ func TestDamagedJournalStopsNoNode(t *testing.T) {
 			}
 			n.start()
 			if w, err := n.e.Find(n.ctx(), id); err == nil {
-				_, _, _ = w.Snapshot(n.ctx())
+				_, _, _ = live.Whole(n.ctx(), w)
 				_, _ = w.Next(n.ctx(), 0)
 				w.Release()
 			}
 			if w, err := n.e.Open(n.ctx(), "SELECT id FROM m WHERE id = '1'", []record.Value(nil)); err == nil {
-				_, _, _ = w.Snapshot(n.ctx())
+				_, _, _ = live.Whole(n.ctx(), w)
 			}
 			n.stop()
 		}

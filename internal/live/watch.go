@@ -1,11 +1,9 @@
 package live
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -47,7 +45,7 @@ type Watch struct {
 	running  bool          // an evaluator has it, or it waits for one
 	earliest time.Time     // of the next look at the whole query
 	cost     time.Duration // of the last one
-	snap     []Row         // the rows by id, for readers who come at once; nil if none came since the last change
+	snap     *result       // for readers of snapshots; nil if none came since the last change
 
 	coarse bool // in the index with its tables alone; owned by e.mu
 }
@@ -63,24 +61,6 @@ func (w *Watch) Columns() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.plan.columns
-}
-
-// Snapshot waits for the watch's first look at its result, and returns the
-// rows, by id, and the change that they include. They are not to be changed.
-func (w *Watch) Snapshot(ctx context.Context) ([]Row, uint64, error) {
-	if err := w.wait(ctx, func() bool { return w.ready }); err != nil {
-		return nil, 0, err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.snap == nil { // many readers share one: theirs may be long
-		w.snap = make([]Row, 0, len(w.rows))
-		for _, r := range w.rows {
-			w.snap = append(w.snap, *r)
-		}
-		slices.SortFunc(w.snap, func(a, b Row) int { return cmp.Compare(a.ID, b.ID) })
-	}
-	return w.snap, w.progress.last, nil
 }
 
 // wait returns once cond, which is called with w.mu held, is true.
@@ -123,7 +103,7 @@ func (w *Watch) Next(ctx context.Context, after uint64) ([]Change, error) {
 	case len(recent) > 0 && after+1 >= recent[0].ID:
 		return recent[after+1-recent[0].ID:], nil
 	}
-	out, err := w.e.journal.read(w.id, after, maxRead)
+	out, err := w.e.book().read(w.id, after, maxRead)
 	if err == nil && (len(out) == 0 || out[0].ID != after+1) {
 		err = fmt.Errorf("%w: %d", ErrBehind, after+1)
 	}
@@ -257,18 +237,21 @@ func (w *Watch) fail(err error) {
 }
 
 // publish makes a step that is in the journal visible.
-func (w *Watch) publish(s step) {
+func (w *Watch) publish(s step) { w.e.shelf.outdate(w.show(s)) }
+
+// show returns the result that readers may still read, if it is another now.
+func (w *Watch) show(s step) (old *result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil { // it was forgotten meanwhile, with the rows that it had
 		w.e.bytes.Add(int64(-s.bytes))
-		return
+		return nil
 	}
 	for identity, r := range s.initial {
 		w.rows[identity] = r
 	}
 	if len(s.changes) > 0 {
-		w.snap = nil
+		old, w.snap = w.snap, nil
 	}
 	for i, c := range s.changes {
 		if c.Kind == Delete {
@@ -291,4 +274,5 @@ func (w *Watch) publish(s step) {
 	w.recent = w.recent[drop:]
 	close(w.more)
 	w.more = make(chan struct{})
+	return old
 }

@@ -106,7 +106,7 @@ func (s *Server) follow(ctx context.Context, w *live.Watch, last uint64, send fu
 	if last == 0 {
 		var err error
 		if last, err = sendRows(ctx, w, send); err != nil {
-			return err
+			return liveError(err)
 		}
 	}
 	for {
@@ -117,7 +117,7 @@ func (s *Server) follow(ctx context.Context, w *live.Watch, last uint64, send fu
 				return err
 			}
 			if last, err = sendRows(ctx, w, send); err != nil {
-				return err
+				return liveError(err)
 			}
 			continue
 		}
@@ -135,16 +135,25 @@ func (s *Server) follow(ctx context.Context, w *live.Watch, last uint64, send fu
 
 // sendRows sends a snapshot and returns the change that it includes.
 func sendRows(ctx context.Context, w *live.Watch, send func(*regionv1.WatchQueryResponse) error) (uint64, error) {
-	rows, last, err := w.Snapshot(ctx)
+	snap, err := w.Snapshot(ctx)
 	if err != nil {
-		return 0, liveError(err)
+		return 0, err
 	}
-	for _, r := range rows {
-		if err := send(&regionv1.WatchQueryResponse{Event: &regionv1.WatchQueryResponse_Row{Row: rowProto(r)}}); err != nil {
+	defer snap.Close()
+	for {
+		rows, err := snap.Next()
+		if err != nil {
 			return 0, err
 		}
+		if len(rows) == 0 {
+			return snap.Change, send(&regionv1.WatchQueryResponse{Event: &regionv1.WatchQueryResponse_Synced{Synced: snap.Change}})
+		}
+		for _, r := range rows {
+			if err := send(&regionv1.WatchQueryResponse{Event: &regionv1.WatchQueryResponse_Row{Row: rowProto(r)}}); err != nil {
+				return 0, err
+			}
+		}
 	}
-	return last, send(&regionv1.WatchQueryResponse{Event: &regionv1.WatchQueryResponse_Synced{Synced: last}})
 }
 
 func rowProto(r live.Row) *regionv1.QueryRow {
@@ -174,7 +183,7 @@ func liveError(err error) error {
 		return status.Error(codes.ResourceExhausted, err.Error())
 	case errors.Is(err, live.ErrStopping):
 		return status.Error(codes.Unavailable, err.Error())
-	case errors.Is(err, live.ErrSchema):
+	case errors.Is(err, live.ErrSchema), errors.Is(err, live.ErrLost):
 		return status.Error(codes.Aborted, err.Error())
 	case errors.Is(err, live.ErrFault):
 		return status.Error(codes.FailedPrecondition, err.Error())

@@ -95,7 +95,7 @@ func watchStatus(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, live.ErrFuture), errors.Is(err, live.ErrBehind), errors.Is(err, live.ErrUnknown):
 		return http.StatusNotFound
-	case errors.Is(err, live.ErrStopping), errors.Is(err, store.ErrClosed), errors.Is(err, live.ErrTooMany):
+	case errors.Is(err, live.ErrStopping), errors.Is(err, store.ErrClosed), errors.Is(err, live.ErrTooMany), errors.Is(err, live.ErrLost):
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
@@ -119,14 +119,17 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, watch *live.Watc
 	last := at.from
 	if at.from == 0 {
 		start := time.Now()
-		rows, change, err := watch.Snapshot(ctx)
+		snap, err := watch.Snapshot(ctx)
+		if err == nil {
+			last = snap.Change
+			if !at.skipRows {
+				err = tell(out, watch.Columns(), snap, start)
+			}
+			snap.Close()
+		}
 		if err != nil {
 			h.cut(out, err)
 		}
-		if !at.skipRows {
-			snapshot(out, watch.Columns(), rows, change, start)
-		}
-		last = change
 	}
 	out.buf = nil // a stream may be quiet for long
 	for out.err == nil {
@@ -151,16 +154,27 @@ func (h *Handler) abort(r *http.Request, out *stream) {
 	panic(http.ErrAbortHandler)
 }
 
-func snapshot(out *stream, columns []string, rows []live.Row, change uint64, start time.Time) {
+// tell writes the rows of now. What fails to be written is out's to say.
+func tell(out *stream, columns []string, snap *live.Snapshot, start time.Time) error {
 	_ = out.columns(columns)
-	for _, row := range rows {
-		if out.row(row.ID, row.Cells) != nil {
-			return
+	for {
+		rows, err := snap.Next()
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			break
+		}
+		for _, row := range rows {
+			if out.row(row.ID, row.Cells) != nil {
+				return nil
+			}
 		}
 	}
 	b := jsonvalue.AppendReal([]byte(`{"eoq":{"time":`), time.Since(start).Seconds())
-	out.line(append(strconv.AppendUint(append(b, `,"change_id":`...), change, 10), "}}\n"...))
+	out.line(append(strconv.AppendUint(append(b, `,"change_id":`...), snap.Change, 10), "}}\n"...))
 	out.flush()
+	return nil
 }
 
 func (s *stream) change(c live.Change) {
@@ -173,7 +187,7 @@ func (s *stream) change(c live.Change) {
 // cut ends a stream that cannot go on. A watch that ended by itself says why;
 // it is unknown from then on.
 func (h *Handler) cut(out *stream, err error) {
-	mayResume := errors.Is(err, live.ErrStopping) || errors.Is(err, live.ErrBehind) || errors.Is(err, context.Canceled)
+	mayResume := errors.Is(err, live.ErrStopping) || errors.Is(err, live.ErrBehind) || errors.Is(err, live.ErrLost) || errors.Is(err, context.Canceled)
 	if !mayResume {
 		out.line(errorLine(err))
 		out.flush()
