@@ -29,6 +29,7 @@ type conn struct {
 	at    int64        // of a reader: the change of the schema that its statements are of
 	state native.State // of the connection that writes
 	temp  native.Temp  // of a reader of users; zero for none
+	log   native.Log   // of the connection that writes
 }
 
 type statement struct {
@@ -56,6 +57,23 @@ func openVia(path, mode string, temp native.Temp) (*conn, error) {
 	return c, nil
 }
 
+// openWriter opens the connection that writes to the file at path, and makes
+// that if it is not there.
+func openWriter(path string) (*conn, error) {
+	log, err := native.NewLog()
+	if err != nil {
+		return nil, err
+	}
+	query := "mode=rwc&_busy_timeout=5000&vfs=" + log.Name()
+	c, err := openDSN((&url.URL{Scheme: "file", Path: path, RawQuery: query}).String())
+	if err != nil {
+		log.Free()
+		return nil, err
+	}
+	c.log = log
+	return c, nil
+}
+
 // openDSN opens a connection. It is the one place where the process's own
 // SQLite does: see package custody.
 func openDSN(dsn string) (*conn, error) {
@@ -77,6 +95,7 @@ func (c *conn) close() error {
 	err := c.c.Close()
 	c.state.Free()
 	c.temp.Free()
+	c.log.Free()
 	return err
 }
 

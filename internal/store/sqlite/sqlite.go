@@ -186,7 +186,7 @@ func open(ctx context.Context, cfg Config, lock *fileLock) (*DB, error) {
 // prepare opens the writing connection, checks and completes the file, and
 // takes the writer of this start.
 func (db *DB) prepare(ctx context.Context) error {
-	c, err := openConn(db.cfg.Path, "rwc")
+	c, err := openWriter(db.cfg.Path)
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,14 @@ const char *native_temp_name(native_temp *t);
 int native_temp_over(native_temp *t); // whether the limit was met since the last call
 void native_temp_free(native_temp *t); // after its connections are closed
 
+// native_log lets a connection that is opened through it, by its name, write
+// the pages of a transaction to the log together.
+typedef struct native_log native_log;
+native_log *native_log_new(int *rc);
+const char *native_log_name(native_log *l);
+long long native_log_writes(native_log *l); // to the system
+void native_log_free(native_log *l); // after its connection is closed
+
 int native_columns(sqlite3_stmt *s);
 int native_params(sqlite3_stmt *s);
 const char *native_param(sqlite3_stmt *s, int i);

@@ -1,47 +1,8 @@
-#include "native.h"
+#include "vfs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-// Of SQLite's interface to the operating system, which is stable:
-// https://www.sqlite.org/c3ref/vfs.html and .../io_methods.html
-typedef struct sqlite3_vfs sqlite3_vfs;
-typedef struct sqlite3_file sqlite3_file;
-typedef struct sqlite3_io_methods sqlite3_io_methods;
-
-struct sqlite3_file {
-	const sqlite3_io_methods *methods;
-};
-
-struct sqlite3_io_methods {
-	int version;
-	int (*close)(sqlite3_file *);
-	int (*read)(sqlite3_file *, void *, int, long long);
-	int (*write)(sqlite3_file *, const void *, int, long long);
-	int (*truncate)(sqlite3_file *, long long);
-	int (*sync)(sqlite3_file *, int);
-	int (*size)(sqlite3_file *, long long *);
-	int (*lock)(sqlite3_file *, int);
-	int (*unlock)(sqlite3_file *, int);
-	int (*reserved)(sqlite3_file *, int *);
-	int (*control)(sqlite3_file *, int, void *);
-	int (*sector)(sqlite3_file *);
-	int (*device)(sqlite3_file *);
-};
-
-struct sqlite3_vfs {
-	int version, file_size, max_path;
-	sqlite3_vfs *next;
-	const char *name;
-	void *data;
-	int (*open)(sqlite3_vfs *, const char *, sqlite3_file *, int, int *);
-	void (*rest[15])(void);
-};
-
-SQLITE(sqlite3_vfs *) sqlite3_vfs_find(const char *);
-SQLITE(int) sqlite3_vfs_register(sqlite3_vfs *, int);
-SQLITE(int) sqlite3_vfs_unregister(sqlite3_vfs *);
 
 enum { FULL = 13, NOMEMORY = 7 };
 enum { TEMPORARY = 0x200 | 0x400 | 0x1000 | 0x2000 }; // kinds of files that end with their statement
@@ -123,13 +84,8 @@ native_temp *native_temp_new(long long limit, int *rc) {
 	native_temp *t = calloc(1, sizeof *t);
 	*rc = NOMEMORY;
 	if (!t) return NULL;
-	t->real = sqlite3_vfs_find(NULL);
-	*rc = 1;
-	if (!t->real) goto fail;
-	memcpy(&t->vfs, t->real, t->real->version >= 3 ? sizeof t->vfs : offsetof(sqlite3_vfs, rest) + 11 * sizeof t->vfs.rest[0]);
-	if (t->real->version < 3) t->vfs.version = 1;
-	t->vfs.next = NULL;
-	t->vfs.file_size = t->real->file_size + (int)sizeof(metered);
+	*rc = vfs_over(&t->vfs, &t->real, (int)sizeof(metered));
+	if (*rc) goto fail;
 	t->vfs.open = t_open;
 	t->limit = limit;
 	snprintf(t->name, sizeof t->name, "temp-%p", (void *)t);
