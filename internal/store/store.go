@@ -224,6 +224,12 @@ type Store interface {
 	// not touch them, and under another name they would come back where
 	// others have collected their delete.
 	Renew(ctx context.Context, boot uint64) (record.Writer, error)
+	// ResetClock takes a new writer and a clock of shared tables that begins at
+	// the wall of now. A row of VoidTable makes void what earlier writers of
+	// this node have stamped after it, on every node, and what is kept of that
+	// here is stamped again as it is: nobody but peers hears of it. It is for a
+	// wall that was far ahead and is right again: the caller knows that.
+	ResetClock(ctx context.Context) (ClockReset, error)
 	// Restamp writes again, under the writer of now, up to limit live owned
 	// rows of this node whose records are of earlier writers, as they are:
 	// withheld ones and those of unknown tables too, stubs and the rows of

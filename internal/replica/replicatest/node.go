@@ -255,6 +255,19 @@ func (n *Node) has(p record.Point) bool {
 	return p.Writer.Boot <= complete || n.Core.Received(p.Writer).Has(p.Version)
 }
 
+// ResetClock begins anew with the clock of shared tables, as an operator does
+// once the wall is right again.
+func (n *Node) ResetClock() store.ClockReset {
+	r, err := n.Store.ResetClock(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	n.began = append(n.began, r.Writer)
+	n.Core.Step(n.world.now, replica.Renewed{Writer: r.Writer})
+	n.pump()
+	return r
+}
+
 // collectOwned drops tombstones of owned rows, however young: age is no part
 // of what makes that safe.
 func (n *Node) collectOwned() store.Collected {

@@ -52,8 +52,9 @@ type state struct {
 	writers map[record.Writer]*store.WriterState
 	nodes   map[record.Node]store.NodeState
 	closers map[record.Writer]record.Version // who closed, at which version, whether in effect or not
-	stamp   hlc.Timestamp                    // largest visible shared stamp
-	line    []mark                           // starts of this disk, with the feed's place
+	voids   store.Voids
+	stamp   hlc.Timestamp // largest visible shared stamp
+	line    []mark        // starts of this disk, with the feed's place
 	feed    []store.Entry
 }
 
@@ -78,7 +79,7 @@ func newState(cfg Config) *state {
 	for _, t := range cfg.Tables {
 		st.tables[t.ID] = t
 	}
-	st.tables[closed.ID] = closed
+	st.tables[closed.ID], st.tables[voids.ID] = closed, voids
 	return st
 }
 
@@ -116,8 +117,11 @@ func (st *state) missing(w record.Writer, r record.Range) []record.Range {
 }
 
 // over reports whether a record is owned and its node's word, or an eviction,
-// has ended it.
+// has ended it, or its stamp is void.
 func (st *state) over(r record.Record, at record.Point) bool {
+	if st.voids.Cover(at.Writer, r.Stamp()) {
+		return true
+	}
 	n := st.nodes[at.Writer.Node]
 	if st.cfg.Mutant.is(CloseShared) && r.Kind == record.Shared {
 		return at.Writer.Boot <= n.Closed
@@ -167,11 +171,11 @@ func (st *state) replay(e entry) applied {
 		return st.collected(*e.collect, e.wall)
 	}
 	step := newStep(st)
-	step.quiet = e.quiet
+	step.quiet, step.local = e.quiet, e.local != nil
 	for _, g := range st.missing(e.delivery.Writer, e.delivery.Range) {
 		for _, c := range e.delivery.Changesets {
 			if c.Version >= g.From && c.Version <= g.To {
-				for _, r := range c.Records {
+				for _, r := range voidsFirst(c.Records) {
 					step.take(held{rec: r, at: c.Point(), wall: c.Wall}, e.wall)
 				}
 			}
@@ -226,8 +230,8 @@ func (st *state) judge(r record.Record, at record.Point, now time.Time) (store.R
 		return store.ReasonConstraint, fmt.Sprintf("table %s is %v, the record %v", t.Name, t.Kind, r.Kind)
 	case ahead(r, now):
 		return store.ReasonClock, "stamped ahead of the wall"
-	case r.Deleted && t.ID == closed.ID:
-		return store.ReasonConstraint, "a closing is never deleted"
+	case r.Deleted && (t.ID == closed.ID || t.ID == voids.ID):
+		return store.ReasonConstraint, fmt.Sprintf("a row of %s is never deleted", t.Name)
 	case r.Deleted:
 		return "", ""
 	}
@@ -237,6 +241,9 @@ func (st *state) judge(r record.Record, at record.Point, now time.Time) (store.R
 	}
 	if err == nil && t.ID == closed.ID {
 		err = closedBy(row, at.Writer)
+	}
+	if err == nil && t.ID == voids.ID {
+		_, err = store.VoidOf(row, at.Writer)
 	}
 	if err != nil {
 		return store.ReasonConstraint, err.Error()

@@ -18,6 +18,8 @@ type step struct {
 	gone     []record.Writer
 	withheld int
 	quiet    bool
+	local    bool // written here
+	join     bool // rows may have been dropped and come again
 }
 
 func newStep(st *state) *step {
@@ -68,6 +70,7 @@ func (s *step) take(h held, now time.Time) {
 	s.count(h, true)
 	s.place(p, h, now)
 	s.evict(h)
+	s.void(h)
 }
 
 // below shows a record that ranks under a withheld one and above what is
@@ -105,7 +108,7 @@ func (s *step) place(p place, h held, now time.Time) {
 }
 
 func (s *step) change(p place, before, after store.Row, h held) {
-	if before == nil && after == nil || s.quiet || p.table == closed.ID {
+	if before == nil && after == nil || s.quiet || p.table == closed.ID || p.table == voids.ID {
 		return
 	}
 	if h.rec.Kind == record.Owned && before != nil && after != nil && slices.EqualFunc(before, after, record.Value.Equal) {
@@ -135,6 +138,9 @@ func (s *step) evict(h held) {
 
 // publish adds the step to the feed.
 func (s *step) publish(at record.Point, local *record.Changeset) {
+	if s.join {
+		s.changes = joinChanges(s.changes)
+	}
 	e := store.Entry{Point: at, Local: local, Changes: s.changes, Forgotten: s.gone}
 	for _, w := range slices.SortedFunc(maps.Keys(s.writers), record.Writer.Compare) {
 		if ws := s.st.writers[w]; ws != nil {

@@ -128,6 +128,13 @@ func (s *step) dropGone(gone func(held) bool, listed []record.Changeset) map[pla
 	if len(listed) > 0 {
 		why.at = listed[0].Point()
 	}
+	s.dropAll(gone, why, dropped)
+	return dropped
+}
+
+// dropAll drops the rows that are gone by the word of why, and notes their
+// places.
+func (s *step) dropAll(gone func(held) bool, why held, dropped map[place]bool) {
 	for _, p := range slices.SortedFunc(maps.Keys(s.st.slots), place.compare) {
 		sl := s.st.slots[p]
 		switch {
@@ -145,7 +152,6 @@ func (s *step) dropGone(gone func(held) bool, listed []record.Changeset) map[pla
 			s.st.slots[p] = sl
 		}
 	}
-	return dropped
 }
 
 func (s *step) dropForeign(gone func(held) bool) {

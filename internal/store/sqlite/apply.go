@@ -182,7 +182,7 @@ func (w *work) mergeAll(d *delivery, c record.Changeset, id int64) error {
 	w.changes = slices.Grow(w.changes, len(c.Records))
 	offers := w.db.offers[:0]
 	defer func() { clear(offers) }() // the next changeset takes their place
-	for _, r := range c.Records {
+	for _, r := range voidsFirst(c.Records) {
 		offers = append(offers, offer{})
 		if err := w.offer(&offers[len(offers)-1], c, id, r); err != nil {
 			return fmt.Errorf("apply changeset %v: %w", c.Point(), err)
@@ -202,10 +202,11 @@ func (w *work) mergeAll(d *delivery, c record.Changeset, id int64) error {
 }
 
 // together is how many of the first offers can be merged at once: those of one
-// table. What evicts drops rows of other tables, so it goes alone.
+// table. What evicts, or makes stamps void, drops rows of other tables, so it
+// goes alone.
 func together(offers []offer) int {
 	t, n := offers[0].table, 1
-	if t == nil || t.Evicts {
+	if t == nil || t.Evicts || t.ID == voidID {
 		return 1
 	}
 	for n < len(offers) && offers[n].table == t {

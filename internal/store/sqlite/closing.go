@@ -181,17 +181,24 @@ func (w *work) unstampedRow(t *table, key []record.Value, out *[]record.Record) 
 }
 
 // writeAgain makes the next changeset of this node of records as they are, and
-// merges it as if a peer had sent it. Nobody is told but peers.
-func (w *work) writeAgain(records []record.Record) (record.Changeset, error) {
+// merges it as if a peer had sent it. Nobody but peers is told of quiet ones.
+func (w *work) writeAgain(quiet, loud []record.Record) (record.Changeset, error) {
 	self := w.st.get(w.st.self)
-	c := record.Changeset{Writer: self.writer, Version: self.recv.Head + 1, Wall: w.db.cfg.Now().UnixMilli(), Records: records}
+	c := record.Changeset{Writer: self.writer, Version: self.recv.Head + 1, Wall: w.db.cfg.Now().UnixMilli(), Records: slices.Concat(quiet, loud)}
 	if n := len(record.AppendDelivery(nil, record.Pushed(c))); n > record.MaxChangeset {
 		return c, fmt.Errorf("changeset of %d bytes (limit %d): %w", n, record.MaxChangeset, store.ErrTooLarge)
 	}
 	w.begin()
-	w.quiet = true
-	if err := w.mergeAll(&delivery{}, c, w.st.self); err != nil {
-		return c, err
+	for _, part := range []struct {
+		quiet   bool
+		records []record.Record
+	}{{true, quiet}, {false, loud}} {
+		w.quiet = part.quiet
+		some := c
+		some.Records = part.records
+		if err := w.mergeAll(&delivery{}, some, w.st.self); err != nil {
+			return c, err
+		}
 	}
 	s := w.st.change(w.st.self)
 	s.recv = s.recv.With(record.Range{From: c.Version, To: c.Version})
@@ -222,7 +229,7 @@ func (db *DB) Restamp(ctx context.Context, limit int) (left int, err error) {
 		}
 		n := fitting(records, max(1, limit))
 		left = len(records) - n
-		_, err = w.writeAgain(records[:n])
+		_, err = w.writeAgain(records[:n], nil)
 		return err
 	})
 	if err != nil {
@@ -275,6 +282,6 @@ func (w *work) closeEarlier(as record.Writer) (store.Commit, error) {
 			return store.Commit{}, err
 		}
 	}
-	cs, err := w.writeAgain(records)
+	cs, err := w.writeAgain(records, nil)
 	return store.Commit{Point: cs.Point(), Records: len(records)}, err
 }

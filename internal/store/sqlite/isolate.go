@@ -67,7 +67,7 @@ func (w *work) faultOf(o *offer, err error) (fault, error) {
 // in the journal and in a savepoint: what fails is withheld, the rest is not
 // touched by it.
 func (w *work) mergeCarefully(d *delivery, c record.Changeset, id int64) error {
-	for _, r := range c.Records {
+	for _, r := range voidsFirst(c.Records) {
 		o := new(offer)
 		if err := w.offer(o, c, id, r); err != nil {
 			return err
@@ -124,7 +124,7 @@ func (w *work) inSavepoint(fn func(inner *work) error) error {
 	if err := w.c.exec("SAVEPOINT _fb_one"); err != nil {
 		return err
 	}
-	inner := &work{db: w.db, c: w.c, st: w.st.fork(), careful: true, changed: maps.Clone(w.changed), nodes: maps.Clone(w.nodes), changes: w.changes, quiet: w.quiet}
+	inner := &work{db: w.db, c: w.c, st: w.st.fork(), careful: true, changed: maps.Clone(w.changed), nodes: maps.Clone(w.nodes), changes: w.changes, quiet: w.quiet, join: w.join}
 	if err := shield(func() error { return fn(inner) }); err != nil {
 		if w.c.c.AutoCommit() {
 			return err // SQLite has undone all
@@ -135,7 +135,7 @@ func (w *work) inSavepoint(fn func(inner *work) error) error {
 		return err
 	}
 	w.st.absorb(inner.st)
-	w.changed, w.nodes, w.changes = inner.changed, inner.nodes, inner.changes
+	w.changed, w.nodes, w.changes, w.join = inner.changed, inner.nodes, inner.changes, inner.join
 	return nil
 }
 

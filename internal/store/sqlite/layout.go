@@ -167,6 +167,9 @@ func loadState(c *conn) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := loadVoids(c, st); err != nil {
+		return nil, err
+	}
 	if v, err := c.row(sqlValue, valueStamp); err != nil {
 		return nil, err
 	} else if v != nil {

@@ -103,7 +103,7 @@ func (w *work) merge(offers []offer) (withheld int, err error) {
 // look finds out what can be said of o without its table.
 func (w *work) look(o *offer) (err error) {
 	switch {
-	case o.Kind == record.Owned && w.st.over(o.at.Writer):
+	case o.Kind == record.Owned && w.st.over(o.at.Writer), w.st.voids.Cover(o.at.Writer, o.Stamp()):
 		o.over = true
 		return nil
 	case o.ForeignOwner(o.at.Writer):
@@ -139,6 +139,9 @@ func (w *work) showed(o *offer, side *packed) error {
 	if o.table.ID == closedID && !o.Deleted {
 		w.st.change(o.writer).closed = o.at.Version
 		w.st.pending[o.at.Writer.Node] = true
+	}
+	if err := w.voidBy(o.table, o.row, o.at.Writer); err != nil {
+		return err
 	}
 	return w.evictBy(o.table, o.row)
 }
@@ -177,8 +180,8 @@ func (w *work) judge(o *offer) (fault, error) {
 		return bad(store.ReasonClock, "stamped %v ahead of this node's clock", o.Stamp().Wall().Sub(w.db.cfg.Now()))
 	}
 	if o.Deleted {
-		if t.ID == closedID {
-			return bad(store.ReasonConstraint, "a closing is never deleted")
+		if t.ID == closedID || t.ID == voidID {
+			return bad(store.ReasonConstraint, "a row of %s is never deleted", t.Name)
 		}
 		return ok, nil
 	}
@@ -209,6 +212,11 @@ func (w *work) judge(o *offer) (fault, error) {
 	}
 	if t.ID == closedID {
 		if err := closedBy(row, o.at.Writer); err != nil {
+			return bad(store.ReasonConstraint, "%v", err)
+		}
+	}
+	if t.ID == voidID {
+		if _, err := store.VoidOf(row, o.at.Writer); err != nil {
 			return bad(store.ReasonConstraint, "%v", err)
 		}
 	}

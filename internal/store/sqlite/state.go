@@ -44,6 +44,7 @@ type state struct {
 	lastID   int64
 	clock    hlc.Clock
 	sequence uint64 // of the last feed entry
+	voids    store.Voids
 	held     heldCount
 	started  []int64
 	boots    []lineBoot
@@ -77,7 +78,7 @@ func (s *state) absorb(c *state) {
 	maps.Copy(s.nodes, c.nodes)
 	maps.Copy(s.pending, c.pending)
 	s.self, s.own, s.lastID, s.clock, s.sequence = c.self, c.own, c.lastID, c.clock, c.sequence
-	s.held, s.started, s.boots = c.held, c.started, c.boots
+	s.held, s.started, s.boots, s.voids = c.held, c.started, c.boots, c.voids
 	s.entries = append(s.entries, c.entries...)
 	s.lines = append(s.lines, c.lines...)
 }

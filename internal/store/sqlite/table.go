@@ -214,7 +214,7 @@ func (t *table) ddl() []string {
 
 // internal reports whether t is not listed among the tables, and nobody hears
 // of its changes.
-func (t *table) internal() bool { return t.engine || t.hidden || t.ID == closedID }
+func (t *table) internal() bool { return t.engine || t.hidden || t.ID == closedID || t.ID == voidID }
 
 // indexName is what the engine's index of t is called by. A user's table may get
 // another name, and its index keeps this one.

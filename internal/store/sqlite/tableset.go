@@ -18,8 +18,10 @@ type tableSet struct {
 }
 
 func newTableSet(at int64, tables []*table) *tableSet {
-	if !slices.ContainsFunc(tables, func(t *table) bool { return t.ID == closedID }) {
-		tables = append(slices.Clip(tables), newTable(store.ClosedSchema())) // the engine's own
+	for _, own := range []schema.Table{store.ClosedSchema(), store.VoidSchema()} { // the engine's
+		if !slices.ContainsFunc(tables, func(t *table) bool { return t.ID == own.ID }) {
+			tables = append(slices.Clip(tables), newTable(own))
+		}
 	}
 	s := &tableSet{at: at, all: tables, byID: map[record.TableID]*table{}, byName: map[string]*table{}}
 	for _, t := range tables {

@@ -24,6 +24,7 @@ type work struct {
 	changes []store.Change
 	gone    []record.Writer // forgotten
 	quiet   bool            // what is written concerns nobody but peers
+	join    bool            // rows may have been dropped and come again
 }
 
 // standing is the record that is kept for a key: by a table's bookkeeping, or
@@ -162,6 +163,9 @@ func (w *work) enter(at record.Point, local *record.Changeset) {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
+	if w.join {
+		w.changes, w.join = joinChanges(w.changes), false
+	}
 	w.st.sequence++
 	e := store.Entry{Position: w.st.position(), Point: at, Local: local, Changes: w.changes, Forgotten: w.gone}
 	for _, n := range slices.Sorted(maps.Keys(w.nodes)) {

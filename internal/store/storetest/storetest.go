@@ -105,6 +105,11 @@ func Run(t *testing.T, h Harness) {
 		{"ListingOfUnwrittenVersionsIsRefused", listingOfUnwrittenVersionsIsRefused},
 		{"ListingOfAForgottenWriterIsTaken", listingOfAForgottenWriterIsTaken},
 		{"ListingOfAnEarlierStartRollsNothingBack", listingOfAnEarlierStartRollsNothingBack},
+		{"ClockResetLetsSharedRowsBeWritten", clockResetLetsSharedRowsBeWritten},
+		{"VoidStampsAreDroppedInAnyOrder", voidStampsAreDroppedInAnyOrder},
+		{"VoidStampsOutliveTheirNode", voidStampsOutliveTheirNode},
+		{"VoidInAnotherNameIsWithheld", voidInAnotherNameIsWithheld},
+		{"ExchangeBringsBackWhatVoidStampsHid", exchangeBringsBackWhatVoidStampsHid},
 		{"ClosedStoreSaysSo", closedStoreSaysSo},
 	} {
 		t.Run(c.name, func(t *testing.T) {
