@@ -90,9 +90,9 @@ func TestBadInputIsAClearError(t *testing.T) {
 		{[]string{"B04"}, exitUsage, "unexpected argument"},
 		{[]string{"-diff", damaged}, exitUsage, "two files"},
 		{[]string{"-diff", damaged, damaged}, exitUsage, "damaged"},
-		{[]string{"-only", "B14", "-results", filepath.Dir(damaged)}, exitFailed, "damaged"},
-		{[]string{"-only", "B14", "-results", damaged}, exitFailed, "not a directory"},
-		{[]string{"-only", "B14", "-results", "", "-disk", "/nonexistent"}, exitFailed, "/nonexistent"},
+		{[]string{"-only", "B21", "-results", filepath.Dir(damaged)}, exitFailed, "damaged"},
+		{[]string{"-only", "B21", "-results", damaged}, exitFailed, "not a directory"},
+		{[]string{"-only", "B21", "-results", "", "-disk", "/nonexistent"}, exitFailed, "/nonexistent"},
 	} {
 		if code, _, errs := call(t, c.args...); code != c.code || !strings.Contains(errs, c.want) {
 			t.Errorf("%v: exit %d, want %d: %q, want %q", c.args, code, c.code, errs, c.want)
@@ -137,8 +137,8 @@ func TestADeviceWithoutSpaceIsAClearError(t *testing.T) {
 		want string
 	}{
 		{"for the data", []string{"-only", "B04", "-results", "", "-memory", small, "-disk", t.TempDir()}, "no space: 1 MB are free in " + small},
-		{"for the disk's timing", []string{"-only", "B14", "-results", "", "-memory", t.TempDir(), "-disk", full(t)}, "no space left on device"},
-		{"for the results", []string{"-only", "B14", "-results", full(t), "-memory", t.TempDir(), "-disk", t.TempDir()}, "no space left on device"},
+		{"for the disk's timing", []string{"-only", "B21", "-results", "", "-memory", t.TempDir(), "-disk", full(t)}, "no space left on device"},
+		{"for the results", []string{"-only", "B21", "-results", full(t), "-memory", t.TempDir(), "-disk", t.TempDir()}, "no space left on device"},
 	} {
 		if code, _, errs := call(t, c.args...); code != exitFailed || !strings.Contains(errs, c.want) {
 			t.Errorf("%s: exit %d: %q, want %q", c.name, code, errs, c.want)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/firebreak-dev/firebreak/cmd/bench/row"
@@ -17,10 +18,12 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/mesh"
 	"github.com/firebreak-dev/firebreak/internal/mesh/quic"
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/replica"
 	"github.com/firebreak-dev/firebreak/internal/replica/runner"
 	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
+	"github.com/firebreak-dev/firebreak/region/table"
 )
 
 // node is the engine of a region node: its store, mesh and replication.
@@ -31,6 +34,8 @@ type node struct {
 	make   *row.Maker
 	wire   *wire
 	stop   func() error
+
+	metrics *prometheus.Registry // of its mesh
 
 	mu    sync.Mutex // guards what follows
 	peers map[record.Node]bool
@@ -81,6 +86,7 @@ func (n *node) run(ctx context.Context) error {
 type region struct {
 	*world.World
 	nodes    []*node
+	packing  *replica.Packing
 	cuttable bool         // nodes have sockets that can be cut
 	skew     atomic.Int64 // nanoseconds by which the nodes' clocks are wrong
 
@@ -114,7 +120,11 @@ func newRegionWith(ctx context.Context, dir string, n int, seed uint64, cuttable
 	if err != nil {
 		return nil, err
 	}
-	r := &region{World: w, cuttable: cuttable, wait: map[record.Point]*flight{}, early: map[record.Point][]time.Time{}}
+	packing, err := replica.NewPacking(table.Dictionaries()...)
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	r := &region{World: w, cuttable: cuttable, packing: packing, wait: map[record.Point]*flight{}, early: map[record.Point][]time.Time{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.Close())
@@ -156,7 +166,7 @@ func (r *region) start(ctx context.Context, i int, seed uint64) (_ *node, err er
 	if err != nil {
 		return nil, err
 	}
-	x := &node{make: row.NewMaker(seed + uint64(i)), peers: map[record.Node]bool{}, given: map[record.Node]bool{}, wire: &wire{}}
+	x := &node{make: row.NewMaker(seed + uint64(i)), peers: map[record.Node]bool{}, given: map[record.Node]bool{}, wire: &wire{}, metrics: prometheus.NewRegistry()}
 	var close []func() error
 	defer func() {
 		if err != nil {
@@ -175,7 +185,7 @@ func (r *region) start(ctx context.Context, i int, seed uint64) (_ *node, err er
 	if err := r.join(x, name); err != nil {
 		return nil, err
 	}
-	if x.runner, err = runner.New(runner.Config{Node: name, Store: x.db, Mesh: x.mesh, Seed: int64(i)}); err != nil {
+	if x.runner, err = runner.New(runner.Config{Node: name, Store: x.db, Mesh: x.mesh, Packing: r.packing, Seed: int64(i)}); err != nil {
 		return nil, errors.Join(err, x.mesh.Close())
 	}
 	feed, err := followFrom(ctx, x.db)

@@ -26,7 +26,7 @@ func (r *region) join(x *node, name record.Node) error {
 	at := x.db.Writer()
 	cfg := quic.Config{
 		Identity: source, Fleet: world.Fleet, Cluster: "region/bench", Generation: quic.Generation{Number: 1, Bits: 7},
-		Node: name, Boot: at.Boot, Bits: at.Bits, Bind: "127.0.0.1:0", Seeds: seeds,
+		Node: name, Boot: at.Boot, Bits: at.Bits, Bind: "127.0.0.1:0", Seeds: seeds, Metrics: x.metrics,
 	}
 	if r.cuttable {
 		if x.wire.PacketConn, err = net.ListenPacket("udp", cfg.Bind); err != nil {

@@ -6,8 +6,6 @@ import "github.com/firebreak-dev/firebreak/internal/bench"
 // every run: what is not measured is not hidden.
 func missing() []bench.Bench {
 	return []bench.Bench{
-		{Name: "B07", Title: "cold-join", Set: bench.Full, Missing: "nodes join by asking for ranges; there is no snapshot to send"},
-		{Name: "B14", Title: "schema", Set: bench.Full, Missing: "replicated tables cannot be changed while a node runs"},
 		{Name: "B21", Title: "global-growth", Set: bench.Full, Missing: "no run with up to 64 regions and 1,000,000 machines yet"},
 		{Name: "B27", Title: "against-incumbent", Set: bench.Full, Missing: "there is no run of as many processes yet; its figures would be constants from its own measurement"},
 	}
