@@ -112,7 +112,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func only(method string, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != method {
+		if r.Method != method && (r.Method != "HEAD" || method != "GET") { // what can be got has headers
 			w.Header().Set("Allow", method)
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			return

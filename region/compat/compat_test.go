@@ -173,6 +173,9 @@ func TestStatsAndHealth(t *testing.T) {
 			t.Errorf("health%s: %d %s", query, status, text)
 		}
 	}
+	if status, text := s.ask("HEAD", "/v1/health?gaps=2", ""); status != 503 || text != "" { // as load balancers ask
+		t.Errorf("the head of health: %d %s", status, text)
+	}
 	s.health.Failed = io.ErrUnexpectedEOF
 	if status, text := s.ask("GET", "/v1/health", ""); status != 503 || !strings.HasPrefix(text, `{"error":`) {
 		t.Errorf("a failed node: %d %s", status, text)

@@ -3,6 +3,7 @@ package jsonapi
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"google.golang.org/grpc/codes"
@@ -79,7 +80,12 @@ func (h *Handler) query(w http.ResponseWriter, r *http.Request) {
 }
 
 func decode(raw []byte, into any) error {
-	if err := cmp.Or(json.Unmarshal(raw, into), jsonvalue.Exact(raw)); err != nil {
+	err := cmp.Or(json.Unmarshal(raw, into), jsonvalue.Exact(raw))
+	var shape *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &shape):
+		return status.Errorf(codes.InvalidArgument, "the body is not what is expected here: %s cannot be a JSON %s", cmp.Or(shape.Field, "it"), shape.Value)
+	case err != nil:
 		return status.Errorf(codes.InvalidArgument, "the body is not what is expected here: %v", err)
 	}
 	return nil
@@ -94,6 +100,9 @@ func (h *Handler) exec(w http.ResponseWriter, r *http.Request) {
 	raw, err := h.body(w, r)
 	if err == nil {
 		err = decode(raw, &body)
+	}
+	if err == nil && len(body.Statements) == 0 {
+		err = status.Error(codes.InvalidArgument, `at least one statement is required: {"statements": [{"sql", "args"}]}`)
 	}
 	req := &regionv1.ExecRequest{LocalTables: body.LocalTables}
 	for _, s := range body.Statements {

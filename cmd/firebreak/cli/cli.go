@@ -85,8 +85,18 @@ Exit codes: 0 complete, 1 failed, 2 usage or configuration, 3 not found,
 		e.sqlCommand(), e.execCommand(), e.importCommand(),
 	)
 	root.AddCommand(extra...)
+	root.SetFlagErrorFunc(flagError)
 	e.notice(root)
 	return root
+}
+
+// flagError tells those who meant a negative number, or text that begins with a
+// minus sign, how to say so.
+func flagError(c *cobra.Command, err error) error {
+	if strings.Contains(err.Error(), "unknown shorthand flag") && strings.Contains(c.Use, "ARG") {
+		return fmt.Errorf("%w: an argument that begins with - stands behind --: firebreak exec --node NODE SQL -- -5", err)
+	}
+	return err
 }
 
 // notice makes every command below c say that cobra is done with its arguments.

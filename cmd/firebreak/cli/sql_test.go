@@ -32,6 +32,9 @@ func TestExecIsOneTransaction(t *testing.T) {
 	if again := n.ok("", "exec", "UPDATE machines SET app = 'a;b' WHERE id = ?", "m1"); !strings.Contains(again, "1 rows affected, nothing changed: as in "+a.Points[0]) {
 		t.Errorf("the same again: %s", again)
 	}
+	if minus := n.run("", "exec", "UPDATE machines SET port = ?", "-5"); minus.code != 2 || !strings.Contains(minus.err, "stands behind --") {
+		t.Errorf("a negative argument: %+v", minus)
+	}
 	bad := n.run("", "exec", "INSERT INTO machines (id) VALUES ('m3'); INSERT INTO nosuch VALUES (1)")
 	if bad.code != 1 || !strings.Contains(bad.err, "statement 2") || !strings.Contains(bad.err, "nosuch") {
 		t.Errorf("a transaction of which one statement fails: %v", bad)
