@@ -60,6 +60,10 @@ type (
 	// writer says that it failed, and is tried again at the next data.
 	Renewed struct{ Writer record.Writer }
 
+	// Checked answers a Check: whether rows do not sum to their fingerprints,
+	// or the store could not tell.
+	Checked struct{ Damaged, Failed bool }
+
 	// TookPage answers a TakePage.
 	TookPage struct{ Failed bool }
 
@@ -99,6 +103,7 @@ func (Lost) event()          {}
 func (Renewed) event()       {}
 func (Reloaded) event()      {}
 func (TookPage) event()      {}
+func (Checked) event()       {}
 func (Restamped) event()     {}
 func (ClosedEarlier) event() {}
 func (Members) event()       {}
@@ -120,6 +125,7 @@ type Ready struct {
 	Apply   []record.Delivery // to offer to the store, answered by Applied or ApplyFailed
 	Serves  []Serve           // each to read from one snapshot, answered by Served
 	Take    *TakePage         // a page of a listing for the store, answered by TookPage
+	Check   bool              // sum the shared and ranked rows, answered by Checked
 	Restamp bool              // write rows of earlier writers again, answered by Restamped
 	Close   record.Writer     // close what is earlier than this writer, answered by ClosedEarlier; zero means no
 	Renew   uint64            // take a writer with at least this boot, answered by Renewed; zero means none

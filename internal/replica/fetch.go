@@ -27,6 +27,10 @@ func (c *Core) fetch(p *peer) {
 		}
 		s.list.Mode = CatchUp
 	}
+	if s.list.Mode == Exchange && !s.sound {
+		c.check(p)
+		return
+	}
 	if !c.roomToFetch() {
 		s.phase = blocked
 		return

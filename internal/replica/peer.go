@@ -32,6 +32,7 @@ type peer struct {
 // damage is a difference that no exchange can end.
 type damage struct {
 	node         record.Node
+	writer       record.Writer // of it, the first that differs
 	mine, theirs Digest
 	since        time.Duration
 	told         bool          // it lasted, and was reported

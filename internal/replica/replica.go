@@ -89,7 +89,8 @@ type Core struct {
 	listedFrom record.Node
 	listedAt   time.Duration // when the last one began
 
-	closing closing
+	closing  closing
+	checking bool // a Check is out
 
 	nextRoot time.Duration
 	nextID   uint64        // of requests
@@ -145,6 +146,8 @@ func (c *Core) Step(now time.Duration, e Event) {
 		c.lost(e.Peer)
 	case Renewed:
 		c.renewed(e.Writer)
+	case Checked:
+		c.checked(e)
 	case TookPage:
 		c.tookPage(e)
 	case Restamped:
@@ -189,7 +192,7 @@ func (c *Core) Wake() time.Duration {
 		if p.owes {
 			at = min(at, p.rootAt+owesEvery)
 		}
-		if p.session.phase != idle && p.session.phase != blocked {
+		if s := p.session.phase; s != idle && s != blocked && s != checking {
 			at = min(at, p.session.due)
 		}
 	}

@@ -178,12 +178,14 @@ func (s *script) run(args []string) {
 		states = append(states, st)
 		slices.SortFunc(states, func(a, b State) int { return a.Writer.Compare(b.Writer) })
 		s.peers[args[1]] = states
-	case "damage": // damage PEER WRITER: its rows there do not sum to what they should
+	case "damage": // damage PEER WRITER [shared]: its rows there do not sum to what they should
 		for i := range s.peers[args[1]] {
 			if st := &s.peers[args[1]][i]; st.Writer == writer(args[2]) {
-				st.Fingerprints[0].Lo++
+				st.Fingerprints[len(args)-3].Lo++
 			}
 		}
+	case "checked": // sound, damaged or failed
+		s.step(Checked{Damaged: args[1] == "damaged", Failed: args[1] == "failed"})
 	case "root":
 		s.frame(args[1], rootFrame(RootOf(s.peers[args[1]])))
 	case "leaves":
@@ -290,6 +292,9 @@ func (s *script) ready() {
 	}
 	for _, v := range r.Serves {
 		s.say("serve %s id %d: %s", v.To, v.ID, describeWants(v.Wants))
+	}
+	if r.Check {
+		s.say("check")
 	}
 	if r.Renew > 0 {
 		s.say("renew to boot %d", r.Renew)

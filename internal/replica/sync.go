@@ -28,6 +28,8 @@ type session struct {
 	taken  bool          // it brought something new
 
 	list   ListingWant // fetching: a listing that was asked for beside ranges
+	differ damage      // of an exchange: what it is to end
+	sound  bool        // of an exchange: the rows here sum to their fingerprints
 	page   int         // of a listing, the next one to come
 	listed int         // bytes of it
 	taking bool        // a page is with the store
@@ -42,6 +44,7 @@ const (
 	asking         // received sets were asked for
 	settling       // they came; what is on its way gets its time to arrive
 	blocked        // something is missing; waits for room or for others to finish
+	checking       // rows here are being summed, see Checked
 	fetching       // it was asked for
 )
 
@@ -111,7 +114,7 @@ func (c *Core) differing(p *peer, theirs []nodeLeaf) []nodeLeaf {
 func (c *Core) advance(p *peer) {
 	s := &p.session
 	switch {
-	case s.phase == idle, s.phase == blocked, c.now < s.due:
+	case s.phase == idle, s.phase == blocked, s.phase == checking, c.now < s.due:
 	case s.phase == differs:
 		s.leaves = c.differing(p, s.leaves)
 		if len(s.leaves) == 0 {
@@ -246,8 +249,8 @@ func (c *Core) checkDamage(p *peer, rest Digest, theirs []State) {
 			continue
 		}
 		if w, kinds := c.differ(l.node, states, allEqual); kinds > 0 {
-			d := damage{node: l.node, mine: c.book.digest(l.node), theirs: RootOf(states, boots)}
-			c.suspect(p, d, w, kinds == onlyOwned || kinds == ownedToo)
+			d := damage{node: l.node, writer: w, mine: c.book.digest(l.node), theirs: RootOf(states, boots)}
+			c.suspect(p, d, kinds == onlyOwned || kinds == ownedToo)
 		}
 	}
 }
@@ -309,8 +312,8 @@ func (c *Core) differ(n record.Node, theirs []State, all bool) (at record.Writer
 // is gone, what most of the members have. Shared and
 // ranked ones are taken by rank, from both sides: a late write met a delete
 // that was collected. A side whose rows do not sum to its own fingerprints
-// serves no listing.
-func (c *Core) suspect(p *peer, d damage, w record.Writer, owned bool) {
+// serves no listing and takes none by rank, see Checked.
+func (c *Core) suspect(p *peer, d damage, owned bool) {
 	i := slices.IndexFunc(p.damaged, func(o damage) bool { return o.node == d.node && o.mine == d.mine && o.theirs == d.theirs })
 	if i < 0 {
 		d.since = c.now
@@ -323,12 +326,12 @@ func (c *Core) suspect(p *peer, d damage, w record.Writer, owned bool) {
 	}
 	if !known.told {
 		c.stats.Damaged++
-		c.report(Report{Kind: ReportDamage, Peer: p.node, Writer: w})
+		c.report(Report{Kind: ReportDamage, Peer: p.node, Writer: d.writer})
 	}
 	known.told, known.again = true, c.now+repairEvery
 	switch list := &p.session.list; {
 	case !owned:
-		*list = ListingWant{Mode: Exchange}
+		*list, p.session.differ = ListingWant{Mode: Exchange}, d
 	case d.node == p.node, c.peer(d.node) == nil && d.node != c.self.Node && c.outvoted(d):
 		*list = ListingWant{Mode: Repair, Nodes: []record.Node{d.node}}
 	}

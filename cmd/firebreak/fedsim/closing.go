@@ -2,6 +2,7 @@ package fedsim
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -32,6 +33,15 @@ func (r *replica) doubt() {
 			r.step(core.Confirmed{Yes: true})
 		}
 	})
+}
+
+// sum sums the rows before they are exchanged.
+func (r *replica) sum() {
+	checked, err := runner.CheckRows(context.Background(), r.store.Snapshot)
+	if err != nil {
+		r.fed().fail(fmt.Errorf("%s sums its rows: %w", r.id(), err))
+	}
+	r.step(checked)
 }
 
 // take hands a page of a listing to the store.

@@ -179,6 +179,9 @@ func (r *replica) pump() {
 	if out.Take != nil {
 		r.server.Do(r.proc.life, applyBase, func() { r.take(*out.Take) })
 	}
+	if out.Check {
+		r.server.Do(r.proc.life, serveTime, r.sum)
+	}
 	if out.Restamp || !out.Close.IsZero() {
 		r.server.Do(r.proc.life, applyBase, func() { r.closeEarlier(out.Close) })
 	}

@@ -1,6 +1,7 @@
 package replicatest_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -88,6 +89,33 @@ func showOwners(t *testing.T, w *replicatest.World) {
 	for _, n := range w.Nodes() {
 		if n.Up() && n.Rows()[0] != want {
 			t.Errorf("%s shows %v, want %s first", n.Name, n.Rows(), want)
+		}
+	}
+}
+
+// What is written between the comparison and the snapshot that a listing is
+// read from is in neither or in both, and stays.
+func TestVersionsThatArriveBeforeTheListingStay(t *testing.T) {
+	for _, after := range []time.Duration{0, time.Millisecond, 3 * time.Millisecond, 10 * time.Millisecond} {
+		w, owner, bad := rotten(t, 2)
+		w.Heal()
+		w.Run(20 * time.Second)
+		wants := w.Sent["want"].Frames
+		if !w.RunUntil(5*time.Minute, func() bool { return w.Sent["want"].Frames > wants }) {
+			t.Fatal("the damage is never looked into")
+		}
+		w.Run(after)
+		owner.PutOwned("x", 2)
+		owner.PutOwned("z", 3)
+		bad.PutOwned("y", 4)
+		if !w.RunUntil(5*time.Minute, w.Equal) {
+			t.Fatalf("written %v after a listing was asked for: never equal", after)
+		}
+		for _, n := range w.Nodes() {
+			got := n.Rows()
+			if want := []string{`things ["n00" "x" 2]`, `things ["n00" "z" 3]`, `things ["n01" "y" 4]`}; !slices.Equal(got, want) {
+				t.Errorf("written %v after a listing was asked for: %s shows %v", after, n.Name, got)
+			}
 		}
 	}
 }

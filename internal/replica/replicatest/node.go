@@ -166,6 +166,15 @@ func (n *Node) pump() {
 		if r.Take != nil {
 			n.world.at(n.world.now+applyTime, n, func() { n.take(*r.Take) })
 		}
+		if r.Check {
+			n.world.at(n.world.now+serveTime, n, func() {
+				checked, err := runner.CheckRows(context.Background(), n.Store.Snapshot)
+				if err != nil {
+					panic(err)
+				}
+				n.step(checked)
+			})
+		}
 		if r.Restamp || !r.Close.IsZero() {
 			n.world.at(n.world.now+applyTime, n, func() { n.closing(r.Close) })
 		}

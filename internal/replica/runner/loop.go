@@ -104,6 +104,9 @@ func (l *loop) act(ready replica.Ready) {
 	if ready.Take != nil {
 		l.r.takes <- *ready.Take // so too
 	}
+	if ready.Check {
+		l.r.checks <- struct{}{} // so too
+	}
 	if ready.Restamp || !ready.Close.IsZero() {
 		l.r.closes <- closingStep{ready.Close} // so too
 	}

@@ -114,6 +114,7 @@ type Runner struct {
 	renews  chan uint64            // the core has at most one out
 	takes   chan replica.TakePage  // so too
 	closes  chan closingStep       // so too
+	checks  chan struct{}          // so too
 	serves  chan replica.Serve
 	started chan struct{} // closed when the loop begins
 	stopped chan struct{} // closed when it has ended
@@ -132,7 +133,7 @@ func New(cfg Config) (*Runner, error) {
 	}
 	r := &Runner{
 		cfg: cfg.withDefaults(), events: make(chan replica.Event, eventQueue), calls: make(chan func(*loop)),
-		applies: make(chan []record.Delivery, 1), renews: make(chan uint64, 1), takes: make(chan replica.TakePage, 1), closes: make(chan closingStep, 1), serves: make(chan replica.Serve),
+		applies: make(chan []record.Delivery, 1), renews: make(chan uint64, 1), takes: make(chan replica.TakePage, 1), closes: make(chan closingStep, 1), checks: make(chan struct{}, 1), serves: make(chan replica.Serve),
 		started: make(chan struct{}), stopped: make(chan struct{}), warn: rate.NewLimiter(1, 10),
 	}
 	r.view.init()
@@ -165,6 +166,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	g.Go(func() error { r.serve(ctx); return nil })
 	g.Go(func() error { r.take(ctx); return nil })
 	g.Go(func() error { r.closeEarlier(ctx); return nil })
+	g.Go(func() error { r.check(ctx); return nil })
 	if r.cfg.Close {
 		g.Go(func() error { r.keep(ctx); return nil })
 	}
