@@ -78,7 +78,7 @@ func TestClaimsLeaveNoState(t *testing.T) {
 	c := connectedCore(Config{}, "b")
 	var states []State
 	for i := range 1000 {
-		states = append(states, State{Writer: record.Writer{Node: "b", Boot: uint64(i + 1), Bits: 1}, Received: record.Received{Head: 1 << 60}})
+		states = append(states, State{Writer: record.Writer{Node: "b", Boot: uint64(i + 1), Bits: 1}, Received: record.Received{Head: 1 << 40}})
 	}
 	now := time.Duration(0)
 	wall := time.Unix(1000, 0)

@@ -64,8 +64,14 @@ func KindOf(frame []byte) string {
 var (
 	errTruncated = errors.New("truncated")
 	errCount     = errors.New("count beyond its cap")
+	errVersion   = errors.New("version beyond what any writer comes to")
 	errMemory    = errors.New("takes more memory than two of the largest frames")
 )
+
+// maxVersion is beyond what any writer comes to: at a million versions a second
+// it takes nine years. To believe in a higher one would be to take nothing of
+// that writer any more.
+const maxVersion = 1 << 48
 
 // maxMemory bounds what reading a frame takes: much that is small needs several
 // times its bytes.
@@ -184,6 +190,8 @@ func (r *reader) received() (s record.Received) {
 		var err error
 		if s, r.b, err = record.ReadReceived(r.b); err != nil {
 			r.fail(err)
+		} else if s.Head > maxVersion {
+			r.fail(errVersion)
 		}
 		r.charge(len(s.Gaps) * gapMemory)
 	}
@@ -330,8 +338,12 @@ func (p parcel) decode(r *reader) (record.Delivery, error) {
 	room := maxMemory - r.used
 	d, rest, err := record.ReadDeliveryWithin(p.bytes, &room)
 	r.used = maxMemory - room
-	if err == nil && len(rest) > 0 {
+	switch {
+	case err != nil:
+	case len(rest) > 0:
 		err = errors.New("bytes after a delivery")
+	case d.Range.To > maxVersion:
+		err = errVersion
 	}
 	return d, err
 }

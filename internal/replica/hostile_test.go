@@ -45,7 +45,7 @@ func expecting(frame []byte) *Core {
 			s.leaves = append(s.leaves, nodeLeaf{node: nodeName(i), digest: Digest{Lo: 1}})
 		}
 	case kindAnswer:
-		s.phase, s.room, s.asked = fetching, MaxFrame, []Want{{writer("z/1"), []record.Range{{From: 1, To: 1 << 62}}}}
+		s.phase, s.room, s.asked = fetching, MaxFrame, []Want{{writer("z/1"), []record.Range{{From: 1, To: ^record.Version(0)}}}}
 	case kindListing:
 		s.phase = fetching
 	case kindSurveyed:
@@ -88,6 +88,11 @@ func hostileFrames() map[string][]byte {
 		end.Takes = append(end.Takes, record.Closed{Writer: s.Writer, Received: record.Received{Head: 1}})
 	}
 	out["listing of many writers"] = NewPage(5, 0, Page{End: end})
+	most := &End{Mode: CatchUp}
+	for i := range MaxWriters {
+		most.Writers = append(most.Writers, Floors{Writer: record.Writer{Node: nodeName(i), Boot: uint64(i + 1)}})
+	}
+	out["listing of the most writers"] = NewPage(5, 0, Page{End: most})
 	return out
 }
 

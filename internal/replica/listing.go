@@ -174,7 +174,9 @@ func (r *reader) page() Page {
 	for range n {
 		w := Floors{Writer: r.writer(), Received: r.received()}
 		for i := range w.Floors {
-			w.Floors[i] = record.Version(r.number())
+			if w.Floors[i] = record.Version(r.number()); w.Floors[i] > maxVersion {
+				r.fail(errVersion)
+			}
 		}
 		p.End.Writers = append(p.End.Writers, w)
 	}

@@ -110,6 +110,8 @@ func Run(t *testing.T, h Harness) {
 		{"VoidStampsOutliveTheirNode", voidStampsOutliveTheirNode},
 		{"VoidInAnotherNameIsWithheld", voidInAnotherNameIsWithheld},
 		{"ExchangeBringsBackWhatVoidStampsHid", exchangeBringsBackWhatVoidStampsHid},
+		{"ReplayBringsNoCollectedRowBack", replayBringsNoCollectedRowBack},
+		{"StampsOfAnyTimeAreJudged", stampsOfAnyTimeAreJudged},
 		{"ClosedStoreSaysSo", closedStoreSaysSo},
 	} {
 		t.Run(c.name, func(t *testing.T) {
