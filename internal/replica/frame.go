@@ -33,9 +33,8 @@ const (
 	kindAnswer = 0x07 // id (8 bytes), a byte with the number of the frame from 0, a byte that is 1 in the last one; then as a push
 )
 
-// KindOf names the kind of a frame, for those who count them: push, root,
-// leaves, ask, sets, want, answer, or packed for a push or an answer that was
-// made small; else it is empty.
+// KindOf names the kind of a frame, for those who count them, or is empty for
+// one that is unknown here. A packed frame is packed, whatever is in it.
 func KindOf(frame []byte) string {
 	if len(frame) == 0 {
 		return ""
@@ -55,6 +54,14 @@ func KindOf(frame []byte) string {
 		return "want"
 	case kindAnswer:
 		return "answer"
+	case kindListing:
+		return "listing"
+	case kindMore:
+		return "more"
+	case kindSurvey:
+		return "survey"
+	case kindSurveyed:
+		return "surveyed"
 	case kindPacked:
 		return "packed"
 	}

@@ -1,6 +1,6 @@
 // Package simbench measures what replication sends, in the seeded simulator:
 // payload copies per delivery (B03), the cost of comparing (B10), the bytes of
-// a row on the wire (B12). Equal seeds give equal figures.
+// a row on the wire (B12), and what push takes beside memberlist's broadcast. Equal seeds give equal figures.
 package simbench
 
 import (
@@ -35,6 +35,8 @@ func Benches() []bench.Bench {
 			About: "A simulated node that missed rows of others, or has one that its disk flipped: at most 0.6 KB of control for one row, 1.2 for 1,000 of 4 writers, 60 for 1 % of 10,000, and 4 KB and 30 s for the flipped one."},
 		{Name: "B12", Title: "wire-bytes", Set: bench.Quick, Run: wireBytes,
 			About: "Bytes per row of push frames, before QUIC: a state flip at most 90 alone and 40 at ten a frame, a new row at most 120."},
+		{Name: "broadcast", Title: "rival: memberlist's broadcast", Set: bench.Full, Run: spreads,
+			About: "Simulated regions of 50, 128 and 256 nodes: copies per delivery, bytes and time to the last node of push, and of memberlist's broadcast under the same links."},
 		{Name: "version-vectors", Title: "rival: full version vectors", Set: bench.Full, Run: vectors,
 			About: "The bytes of one exchange of everything that a node has received, with 1,000 writers, as designs without digests send it."},
 	}
