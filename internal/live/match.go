@@ -105,7 +105,7 @@ func constant(ts []sqltext.Token, params map[int]int, args []record.Value) (reco
 		return record.Value{}, false
 	}
 	if n := params[ts[0].Pos]; n > 0 && n <= len(args) {
-		return args[n-1], len(ts) == 1 || len(ts) == 2 && ts[1].Pos == ts[0].End && ts[0].Kind == sqltext.Other
+		return args[n-1], len(ts) == 1
 	}
 	if len(ts) != 1 {
 		return record.Value{}, false

@@ -20,12 +20,13 @@ var ErrEmpty = errors.New("statement is empty")
 
 // The kinds of tokens.
 const (
-	Word    Kind = iota // keyword or bare identifier
-	Name                // quoted identifier
-	String              // 'text' or x'blob'
-	Number              // digits
-	Comment             // either form, without its marks
-	Other               // one character
+	Word      Kind = iota // keyword or bare identifier
+	Name                  // quoted identifier
+	String                // 'text' or x'blob'
+	Number                // digits
+	Comment               // either form, without its marks
+	Parameter             // with its mark: ?, ?1, :a, @a, $a
+	Other                 // one character
 )
 
 // Token is one token and where it stands.
@@ -106,6 +107,14 @@ func lexOne(sql string, i int) Token {
 		return Token{Kind: Name, End: lexQuoted(sql, i, ']')}
 	case digit(c), c == '.' && len(rest) > 1 && digit(rest[1]):
 		return Token{Kind: Number, End: lexNumber(sql, i)}
+	case c == '?':
+		for i++; i < len(sql) && digit(sql[i]); i++ {
+		}
+		return Token{Kind: Parameter, End: i}
+	case c == ':' || c == '@' || c == '$':
+		if end := lexParameter(sql, i); end > 0 {
+			return Token{Kind: Parameter, End: end}
+		}
 	case wordByte(c):
 		return Token{Kind: Word, End: lexWord(sql, i)}
 	}
@@ -124,6 +133,29 @@ func lexQuoted(sql string, i int, quote byte) int {
 		return j + 1
 	}
 	return len(sql)
+}
+
+// lexParameter takes a mark and a name, which may hold "::" and end in a part
+// in parentheses, as Tcl has them. Zero if there is no name.
+func lexParameter(sql string, i int) int {
+	named := false
+	for j := i + 1; ; j++ {
+		switch {
+		case j < len(sql) && wordByte(sql[j]):
+			named = true
+		case j+1 < len(sql) && sql[j:j+2] == "::":
+			j++
+		case !named:
+			return 0
+		case j < len(sql) && sql[j] == '(':
+			if n := strings.IndexAny(sql[j:], " \t\n\v\f\r)"); n > 0 && sql[j+n] == ')' {
+				return j + n + 1
+			}
+			return j // SQLite knows no such token
+		default:
+			return j
+		}
+	}
 }
 
 func lexWord(sql string, i int) int {

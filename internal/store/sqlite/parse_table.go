@@ -230,7 +230,7 @@ func (f *fileParser) defaultOf(c *schema.Column, written string, t *schema.Table
 	last := ts[len(ts)-1]
 	signed := len(ts) == 2 && (ts[0].Is("-") || ts[0].Is("+")) && last.Kind == sqltext.Number
 	computed := last.Is("CURRENT_TIME") || last.Is("CURRENT_DATE") || last.Is("CURRENT_TIMESTAMP")
-	if !signed && (len(ts) != 1 || last.Kind == sqltext.Other || computed) {
+	if !signed && (len(ts) != 1 || last.Kind == sqltext.Other || last.Kind == sqltext.Parameter || computed) {
 		c.Expr = text(ts)
 		return
 	}
