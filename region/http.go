@@ -31,7 +31,7 @@ func (n *Node) openHTTP() (err error) {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", v1)
 	mux.Handle("/api/v1/", own)
-	n.http, err = httpd.New(httpd.Config{Name: "HTTP", Listen: n.cfg.HTTP, Handler: mux, Logger: n.log})
+	n.http, err = httpd.New(httpd.Config{Name: "HTTP", Listen: n.cfg.HTTP, Handler: mux, Logger: n.log, Metrics: n.cfg.Registry})
 	return err
 }
 

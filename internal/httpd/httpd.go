@@ -1,10 +1,13 @@
 // Package httpd is an HTTP listener of a node: HTTP/1.1, and HTTP/2 with prior
-// knowledge on the same port. Without TLS it binds to loopback only.
+// knowledge on the same port. Without TLS it binds to loopback only. What a
+// client may have at once is bounded: connections, requests, headers, and how
+// long it may take over them.
 //
 // When it stops it ends what streams at once, and gives what answers a moment.
 package httpd
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,6 +16,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // The bounds of a connection.
@@ -21,7 +26,11 @@ const (
 	idleTimeout   = time.Minute
 	maxHeader     = 16 << 10
 	drainTimeout  = time.Second
-	maxStreams    = 10_000 // at once on one HTTP/2 connection
+	maxStreams    = 10_000 // at once on one HTTP/2 connection: a client may have all its subscriptions there
+	maxConns      = 4096   // at once; a file descriptor each
+	maxRequests   = 20_000 // at once, over all connections
+	pingAfter     = 30 * time.Second
+	pingTimeout   = 15 * time.Second
 )
 
 // Config configures a Server.
@@ -31,6 +40,10 @@ type Config struct {
 	TLS     *tls.Config  // nil: plain
 	Handler http.Handler // its requests' contexts end when the server stops
 	Logger  *slog.Logger // nil discards
+
+	Conns    int                   // at once; zero means 4096. One more is closed
+	Requests int                   // at once; zero means 20,000. One more is answered 503
+	Metrics  prometheus.Registerer // nil leaves metrics unregistered
 }
 
 // Server is an open listener.
@@ -54,6 +67,8 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s listener: %w", cfg.Name, err)
 	}
+	refused := newRefused(cfg.Metrics)
+	lis = &limited{Listener: lis, most: int64(cmp.Or(cfg.Conns, maxConns)), refused: refused.WithLabelValues("connection")}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	if cfg.TLS != nil {
@@ -65,9 +80,9 @@ func New(cfg Config) (*Server, error) {
 		protocols.SetUnencryptedHTTP2(true)
 	}
 	return &Server{cfg: cfg, lis: lis, srv: &http.Server{
-		Handler:           cfg.Handler,
+		Handler:           bounded(int64(cmp.Or(cfg.Requests, maxRequests)), refused.WithLabelValues("request"), cfg.Handler),
 		Protocols:         protocols,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,

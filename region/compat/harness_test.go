@@ -37,6 +37,7 @@ type server struct {
 	stop func()
 	// the node that the handler sees
 	health  compat.Health
+	web     httpd.Config // its limits
 	writers []record.Writer
 }
 
@@ -65,15 +66,17 @@ func (s *server) start() {
 	s.live = engine
 	cfg := s.cfg
 	cfg.DB, cfg.Live, cfg.Node = s.db, engine, s
-	lis, err := httpd.New(httpd.Config{Name: "HTTP", Listen: s.addr, Handler: compat.New(cfg)})
+	web := s.web
+	web.Name, web.Listen, web.Handler = "HTTP", s.addr, compat.New(cfg)
+	lis, err := httpd.New(web)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.addr = lis.Addr()
-	web, stopWeb := context.WithCancel(context.Background())
+	until, stopWeb := context.WithCancel(context.Background())
 	below, stopBelow := context.WithCancel(context.Background())
 	webDone, belowDone := make(chan error, 1), make(chan error, 1)
-	go func() { webDone <- lis.Run(web) }()
+	go func() { webDone <- lis.Run(until) }()
 	go func() { belowDone <- engine.Run(below) }()
 	s.stop = func() {
 		stopWeb()
