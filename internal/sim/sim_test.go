@@ -3,6 +3,7 @@ package sim_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -197,5 +198,38 @@ func TestPropertiesNameWhatBroke(t *testing.T) {
 	}
 	if got := (sim.Hits{"x": 1}).Missing([]string{"x", "y"}); len(got) != 1 || got[0] != "y" {
 		t.Errorf("missing %v", got)
+	}
+}
+
+func TestASessionKeepsOrderAndEndsWithItsLink(t *testing.T) {
+	w := sim.New(1)
+	n := sim.NewNetwork(w, nil)
+	n.SetWeather(sim.Weather{Delay: 10 * time.Millisecond, Jitter: 300 * time.Millisecond, Loss: 0.3})
+	s := n.Session("a", "b", &sim.Life{}, &sim.Life{}, sim.Flow{})
+	var got, back []int
+	for i := range 50 {
+		w.At(time.Duration(i)*time.Millisecond, nil, func() {
+			s.Send(false, func() { got = append(got, i) })
+			s.Send(true, func() { back = append(back, i) })
+		})
+	}
+	if err := w.Run(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 50 || !slices.IsSorted(got) || len(back) != 50 || !slices.IsSorted(back) {
+		t.Errorf("50 messages arrive as %v, and back as %v", got, back)
+	}
+	s.Send(false, func() { t.Error("a message came over a link that was cut meanwhile") })
+	n.Cut("b", "a")
+	_ = w.Run(2 * time.Minute)
+	n.JoinAll()
+	if !s.Broken() {
+		t.Error("a session outlives the cut of its link")
+	}
+	over := &sim.Life{}
+	s = n.Session("a", "b", &sim.Life{}, over, sim.Flow{})
+	over.End()
+	if !s.Broken() {
+		t.Error("a session outlives its end")
 	}
 }

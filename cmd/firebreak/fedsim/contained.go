@@ -77,5 +77,11 @@ func tracesOf(o Options, script sim.Script) (map[string]course, error) {
 		out[r.id()] = course{r.id(), subject, r.trace}
 		return nil
 	})
+	if f.router != nil {
+		for _, c := range f.router.regions {
+			id := routerName + "/" + string(c.name)
+			out[id] = course{id, string(c.name), c.trace}
+		}
+	}
 	return out, nil
 }

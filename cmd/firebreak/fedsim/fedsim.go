@@ -1,6 +1,7 @@
-// Package fedsim assembles a federation under the simulator: the replication
-// cores that ship, of several regions and of the lanes of the global tier, over
-// stores in memory and links that fail. A seed gives a script of work and
+// Package fedsim assembles a federation under the simulator: the cores that
+// ship, of several regions' replication and reports, of the lanes and directories
+// of the global tier and of a router, over stores in memory or real databases and
+// links that fail. A seed gives a script of work and
 // faults; when it is over all faults are healed, and everything must become
 // equal. The properties of this package are asked after everything that
 // happens, and again when all is at rest.
@@ -30,6 +31,7 @@ type Options struct {
 
 	Closing bool // nodes close their earlier starts, and collect tombstones
 	SQLite  bool // stores are real databases, on disk; clocks keep time then, nobody forges, and nobody starts on the disk of another (it refuses)
+	Path    bool // every fourth seed, and those played without a region, have reporters, directories and a router too
 	Later   bool // every fourth seed goes on eight days later
 
 	Script sim.Script // performed instead of the seed's own; nil means that
@@ -53,7 +55,7 @@ func (o Options) withDefaults() Options {
 
 // String gives the flags that run it again.
 func (o Options) String() string {
-	return fmt.Sprintf("-seed %d -regions %d -nodes %d -globals %d -actions %d -spread %v -closing=%v -later=%v -sqlite=%v", o.Seed, o.Regions, o.Nodes, o.Globals, o.Actions, o.Spread, o.Closing, o.Later, o.SQLite)
+	return fmt.Sprintf("-seed %d -regions %d -nodes %d -globals %d -actions %d -spread %v -closing=%v -later=%v -path=%v -sqlite=%v", o.Seed, o.Regions, o.Nodes, o.Globals, o.Actions, o.Spread, o.Closing, o.Later, o.Path, o.SQLite)
 }
 
 // fleetName is the fleet's.
@@ -88,7 +90,9 @@ type federation struct {
 	net     *sim.Network
 	sent    uint64 // frames offered to net
 	realms  map[string]*realm
-	order   []*realm // by name
+	order   []*realm   // by name
+	tier    []*process // the global nodes
+	router  *router    // nil if the report path is not played
 	procs   map[string]*process
 	all     []*process // in the order they were added
 	props   sim.Properties[*federation, happened]
@@ -130,6 +134,7 @@ func newFederation(o Options) (*federation, error) {
 	}
 	for j := range max(o.Globals, 0) {
 		f.add("global", record.Node(fmt.Sprintf("g%d", j)), regions)
+		f.tier = append(f.tier, f.all[len(f.all)-1])
 	}
 	w.AfterEach(func() error { return f.broken })
 	return f, nil
@@ -163,6 +168,11 @@ func (f *federation) realm(cluster, lane string) *realm {
 	r := f.realms[name]
 	if r == nil {
 		r = newRealm(cluster, lane)
+		if lane != "" && f.opts.reports() {
+			for _, t := range pathTables() {
+				r.addTable(t)
+			}
+		}
 		f.realms[name] = r
 		f.order = append(f.order, r)
 	}

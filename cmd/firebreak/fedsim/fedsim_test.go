@@ -14,7 +14,7 @@ import (
 
 // make sim runs thousands; here are enough to notice a broken core.
 func TestSeedsHoldEveryProperty(t *testing.T) {
-	p := Plan{Options: Options{Seed: 1, Closing: true, Later: true}, Seeds: 60}
+	p := Plan{Options: Options{Seed: 1, Closing: true, Later: true, Path: true}, Seeds: 60}
 	if testing.Short() {
 		p.Seeds = 15
 	}
@@ -28,6 +28,18 @@ func TestSeedsHoldEveryProperty(t *testing.T) {
 		}
 	}
 	t.Log(sum)
+}
+
+// The databases that ship take the same course twice, crashes and old disks and
+// all.
+func TestSeedsHoldOnRealDatabases(t *testing.T) {
+	p := Plan{Options: Options{Seed: 1, Closing: true, Later: true, Path: true, SQLite: true}, Seeds: 2}
+	if testing.Short() {
+		p.Seeds, p.Actions = 1, 20
+	}
+	if sum := Execute(p); sum.Failed != nil {
+		t.Fatal(sum.Failed)
+	}
 }
 
 // Seeds that once broke something with closings, collection and listings on.

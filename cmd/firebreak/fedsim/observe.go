@@ -100,6 +100,7 @@ func (r *replica) took(e store.Entry) {
 			r.fed().hit(HitEvicted)
 		}
 		r.show(place{r.realm.named(c.Table), c.Key}, c.New, c.Point)
+		r.directory.put(place{r.realm.named(c.Table), c.Key}, c.New, c.Point)
 	}
 	r.cursor = e.Position
 	w := e.Point.Writer

@@ -19,9 +19,10 @@ type process struct {
 	skew    time.Duration // of its wall clock
 	met     []record.Node // peers that its disk tells of, by name
 
-	life  *sim.Life // nil while it is down
-	conns map[record.Node]*conn
-	apart map[record.Node]time.Duration // since when there is no connection to a peer
+	life     *sim.Life // nil while it is down
+	reporter *reporter // of this start of a region's node, if the report path is played
+	conns    map[record.Node]*conn
+	apart    map[record.Node]time.Duration // since when there is no connection to a peer
 }
 
 // conn is a connection to one start of a peer.
@@ -72,6 +73,7 @@ func (p *process) start() {
 		r.open()
 	}
 	p.dial()
+	p.startPath()
 }
 
 // stop ends the process cleanly, crash as a power cut does.

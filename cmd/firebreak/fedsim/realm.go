@@ -83,6 +83,7 @@ type realm struct {
 	acks     []ack
 	kept     map[record.Point]bool  // what some disk had when the faults ended
 	weak     map[record.Writer]bool // of starts that ended without having met a later one
+	restored bool                   // some disk was lost or put back
 	common   map[record.Point]bool  // everybody had it when days passed; nil before
 	before   int                    // length of order then
 	adrift   bool                   // no disk is left that was there then
@@ -100,17 +101,22 @@ type ack struct {
 
 func newRealm(cluster, lane string) *realm {
 	m := &realm{
-		name: cluster + "/" + lane, cluster: "region/" + cluster, lane: lane, all: tables(), byID: map[record.TableID]schema.Table{}, ids: map[string]record.TableID{},
+		name: cluster + "/" + lane, cluster: "region/" + cluster, lane: lane, byID: map[record.TableID]schema.Table{}, ids: map[string]record.TableID{},
 		starts: map[record.Writer]bool{}, contents: map[record.Point]string{}, commits: map[record.Point]record.Changeset{},
 		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, evicted: map[record.Node]bool{}, late: map[record.Point]bool{}, stray: map[place]bool{}, weak: map[record.Writer]bool{},
 	}
 	if cluster == "global" {
 		m.cluster = cluster
 	}
-	for _, t := range m.all {
-		m.byID[t.ID], m.ids[t.Name] = t, t.ID
+	for _, t := range tables() {
+		m.addTable(t)
 	}
 	return m
+}
+
+func (m *realm) addTable(t schema.Table) {
+	m.all = append(m.all, t)
+	m.byID[t.ID], m.ids[t.Name] = t, t.ID
 }
 
 // named returns the id of a table by its name, or by the hexadecimal id that a

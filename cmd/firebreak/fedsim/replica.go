@@ -43,6 +43,8 @@ type replica struct {
 	doubts  int           // looks of its daemon at its rows that are not done
 	known   record.Writer // last announced
 	seen    seen
+
+	directory *ledger // of a lane, if the report path is played; else nil
 }
 
 // How long a disk takes.
@@ -112,6 +114,9 @@ func (r *replica) open() {
 	}
 	r.readAll(snap)
 	r.resume(snap.Position())
+	if err := r.openLedger(snap); err != nil {
+		panic(err)
+	}
 	_ = snap.Close()
 	r.pump()
 	if r.fed().opts.Closing {

@@ -27,6 +27,7 @@ func main() {
 	flag.BoolVar(&p.Closing, "closing", true, "nodes close their earlier starts, collect tombstones and list")
 	flag.BoolVar(&p.SQLite, "sqlite", false, "stores are real databases, in a folder for temporary files")
 	flag.BoolVar(&p.Later, "later", true, "every fourth seed goes on eight days later, with shared tombstones collected")
+	flag.BoolVar(&p.Path, "path", true, "every fourth seed, and those that are played without a region, have reporters, directories and a router too")
 	flag.BoolVar(&p.Whole, "whole", false, "do not make the script of a failure smaller")
 	script := flag.String("script", "", "perform the script of this file, as a failure prints it, not the seed's own")
 	bound := flag.Duration("for", 0, "begin no seed after so long; 0 means no bound")
