@@ -236,6 +236,10 @@ func (o options) runAll(ctx context.Context, set bench.Set, chosen []bench.Bench
 	begun := time.Now()
 	for i, b := range chosen {
 		say("[%d of %d, %v gone]", i+1, len(chosen), time.Since(begun).Round(time.Second))
+		if total := set.Total(); o.only == "" && total > 0 {
+			b.Quick = bench.Within(chosen[i:], set, total-time.Since(begun))
+			b.Long = b.Quick
+		}
 		out, err := r.Run(ctx, b)
 		if ctx.Err() != nil {
 			errs = append(errs, ctx.Err())

@@ -155,6 +155,32 @@ func (b Bench) Time(s Set) time.Duration {
 	return cmp.Or(b.Long, longTime)
 }
 
+// Total is how long a whole run of a set may take, with some room for what is
+// beside the benches; zero for a soak, which takes what it takes.
+func (s Set) Total() time.Duration {
+	switch s {
+	case Quick:
+		return 280 * time.Second
+	case Full:
+		return 28 * time.Minute
+	}
+	return 0
+}
+
+// Within is the time of the first of benches if they have so much left in all:
+// as much longer or shorter than its own as they all can be, from half of it
+// to twice. So what was clear early leaves its time to those that come after.
+func Within(benches []Bench, s Set, left time.Duration) time.Duration {
+	var want time.Duration
+	for _, b := range benches {
+		if b.Run != nil {
+			want += b.Time(s)
+		}
+	}
+	own := benches[0].Time(s)
+	return max(own/2, min(2*own, time.Duration(float64(own)*left.Seconds()/max(want.Seconds(), 1))))
+}
+
 // Bencher is what a bench is run with.
 type Bencher struct {
 	runner *Runner

@@ -222,6 +222,22 @@ func TestComparisonsShareTheTimeOfTheirBench(t *testing.T) {
 }
 
 // A burst of somebody else's work in the middle costs blocks, not truth.
+func TestWhatOneLeavesIsForThoseThatFollow(t *testing.T) {
+	run := func(context.Context, *Bencher) error { return nil }
+	benches := []Bench{{Quick: 20 * time.Second, Run: run}, {Quick: 60 * time.Second, Run: run}, {Quick: time.Hour}}
+	for _, c := range []struct{ left, want time.Duration }{
+		{80 * time.Second, 20 * time.Second},
+		{120 * time.Second, 30 * time.Second},
+		{60 * time.Second, 15 * time.Second},
+		{time.Hour, 40 * time.Second},    // twice at most
+		{-time.Minute, 10 * time.Second}, // half at least
+	} {
+		if got := Within(benches, Quick, c.left); got != c.want {
+			t.Errorf("%v left: %v, want %v", c.left, got, c.want)
+		}
+	}
+}
+
 func TestABurstIsLeftOut(t *testing.T) {
 	v := newVirtual(1)
 	v.busy = func(n int) float64 {

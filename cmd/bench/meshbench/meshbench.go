@@ -17,9 +17,9 @@ import (
 // Benches returns the package's.
 func Benches() []bench.Bench {
 	return []bench.Bench{
-		{Name: "B01", Title: "propagate-region", Set: bench.Quick, Quick: 35 * time.Second, Long: 180 * time.Second, Run: propagate,
+		{Name: "B01", Title: "propagate-region", Set: bench.Quick, Quick: 35 * time.Second, Long: 110 * time.Second, Run: propagate,
 			About: "16, 32 and 64 nodes over QUIC on loopback, 200 rows a second: p50 at most 5 ms, the last node's p99 at most 30 ms, 50 × faster than memberlist's broadcast."},
-		{Name: "B06", Title: "sustained", Set: bench.Full, Run: sustained,
+		{Name: "B06", Title: "sustained", Set: bench.Full, Long: 90 * time.Second, Run: sustained,
 			About: "8 nodes, the load doubled until the p99 lag is over 250 ms: at least 0.6 of what the nodes can apply, and at half of it a p99 lag of at most 25 ms."},
 		{Name: "B07", Title: "cold-join", Set: bench.Full, Long: 100 * time.Second, Run: coldJoin,
 			About: "A node on an empty disk joins one with 250,000 rows: ready within 2 s, at most 45 B per row on the wire, and the donor's p99 of commits at most doubles."},

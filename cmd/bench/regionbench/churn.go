@@ -27,7 +27,7 @@ func Benches() []bench.Bench {
 			About: "One node on tmpfs without fsync, 16 clients of /v1 that each write one row at a time: at least 5,000 transactions a second."},
 		{Name: "B27-events", Title: "subscriptions over HTTP", Set: bench.Full, Run: subscriptions,
 			About: "Three nodes, 20 and 100 updates a second: p50 to the event of a subscription at most 3 ms on the node that wrote and 10 ms on another."},
-		{Name: "B22", Title: "presence-churn", Set: bench.Quick, Run: churn,
+		{Name: "B22", Title: "presence-churn", Set: bench.Quick, Quick: 4 * time.Second, Long: 8 * time.Second, Run: churn,
 			About: "A region's reporter through half an hour of deploys: at most 1.05 × the writes of the transitions that outlive the hold, and additions at once."},
 	}
 }

@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	watchedRate = 50   // writes per second that are watched
+	watchedRate = 100  // writes per second that are watched
 	busyRate    = 1000 // rows per second beside them
 	watchedApps = 100  // that the watches share
 )

@@ -89,6 +89,7 @@ const (
 	slowBy   = 2 * time.Second
 	flapFor  = 200 * time.Millisecond
 	deadTime = 300 // milliseconds that a question may take
+	deadRate = 25  // questions per second: the next is asked when all is over of the last one
 )
 
 // dead compares how long the healthy regions' answers take with how long they
@@ -122,7 +123,7 @@ func (f *federation) deadAs(ctx context.Context, b *bench.Bencher, sick string) 
 	var lies atomic.Uint64 // complete answers without every region's row
 	asking := func(ctx context.Context, ops int) (bench.Values, error) { return f.healthy(ctx, ops, &lies) }
 	err := b.Compare(ctx, bench.Pair{
-		Name: sick, Multiple: aBlock, Most: aBlock,
+		Name: sick, Multiple: deadRate, Most: deadRate,
 		Subject: bench.Side{
 			Name:    "one sick",
 			Prepare: func(int) error { return f.missOnce(ctx, sick) },
@@ -151,7 +152,7 @@ func (f *federation) healthy(ctx context.Context, ops int, lies *atomic.Uint64) 
 	var mu sync.Mutex // guards took
 	var took times
 	r, err := load.Run(ctx, load.Config{
-		Rate: askRate, Count: uint64(ops), Workers: 512,
+		Rate: deadRate, Count: uint64(ops), Workers: 512,
 	}, func(ctx context.Context, _ uint64, due time.Time) error {
 		a, err := f.ask(ctx, req, due)
 		if err != nil {

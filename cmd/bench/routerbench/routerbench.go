@@ -23,13 +23,13 @@ import (
 // Benches returns the package's.
 func Benches() []bench.Bench {
 	return []bench.Bench{
-		{Name: "B15", Title: "catalog-lookup", Set: bench.Quick, Quick: 25 * time.Second, Long: 90 * time.Second, Run: lookup,
+		{Name: "B15", Title: "catalog-lookup", Set: bench.Quick, Quick: 25 * time.Second, Long: 70 * time.Second, Run: lookup,
 			About: "Lookups among 50,000 apps and 1,000,000 machines under 100 publications a second, against a bare map: at most 1.25 × its time, without an allocation."},
 		{Name: "B18", Title: "router-unary", Set: bench.Quick, Quick: 12 * time.Second, Run: unary,
 			About: "One region through the router against asking it directly: at most 80 µs more at p50, 2.2 × the CPU."},
-		{Name: "B19", Title: "router-fanout", Set: bench.Quick, Quick: 48 * time.Second, Long: 120 * time.Second, Run: fanout,
+		{Name: "B19", Title: "router-fanout", Set: bench.Quick, Quick: 48 * time.Second, Long: 90 * time.Second, Run: fanout,
 			About: "3, 20 and 40 regions 5 to 225 ms away: at most 1 ms at p50 and 5 ms at p99 over the slowest, and only regions with the app are asked."},
-		{Name: "B20", Title: "dead-region", Set: bench.Quick, Quick: 44 * time.Second, Long: 90 * time.Second, Run: dead,
+		{Name: "B20", Title: "dead-region", Set: bench.Quick, Quick: 44 * time.Second, Long: 70 * time.Second, Run: dead,
 			About: "1 of 20 regions black-holed, slow or flapping: the healthy answers' p99 at most 2 ms more, never a false complete."},
 		{Name: "direct-grpc", Title: "floor: gRPC without a router", Set: bench.Full, Run: direct,
 			About: "One question to one gateway over mutual TLS."},

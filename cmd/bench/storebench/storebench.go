@@ -28,9 +28,9 @@ const (
 // Benches returns the package's.
 func Benches() []bench.Bench {
 	return []bench.Bench{
-		{Name: "B04", Title: "apply", Set: bench.Quick, Quick: 36 * time.Second, Long: 300 * time.Second, Run: apply,
+		{Name: "B04", Title: "apply", Set: bench.Quick, Quick: 36 * time.Second, Long: 240 * time.Second, Run: apply,
 			About: "What peers sent into a table of 1,000 workers, against plain SQLite: at most 1.3 × its CPU per row for updates and deletes at random keys, 2 × for new rows in key order."},
-		{Name: "B05", Title: "local-commit", Set: bench.Quick, Quick: 36 * time.Second, Long: 120 * time.Second, Run: commit,
+		{Name: "B05", Title: "local-commit", Set: bench.Quick, Quick: 36 * time.Second, Long: 80 * time.Second, Run: commit,
 			About: "Publishes of one row by 1, 16 and 128 publishers, against plain SQLite: at most 1.5 × its CPU, and with 128 at least 10 rows per fsync."},
 		{Name: "B08", Title: "warm-restart", Set: bench.Full, Run: restart,
 			About: "A store with 250,000 rows on disk is opened and read: at most 0.5 s."},
