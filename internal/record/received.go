@@ -60,8 +60,10 @@ func (r Received) Missing(g Range) []Range {
 			out = append(out, Range{lo, hi})
 		}
 	}
-	if lo := max(r.Head+1, g.From); lo <= g.To {
-		out = append(out, Range{lo, g.To})
+	if r.Head < g.To { // so Head+1 does not wrap around
+		if lo := max(r.Head+1, g.From); lo <= g.To {
+			out = append(out, Range{lo, g.To})
+		}
 	}
 	return out
 }
@@ -87,7 +89,7 @@ func (r Received) With(g Range) Received {
 			out.Gaps = append(out.Gaps, Range{g.To + 1, gap.To})
 		}
 	}
-	if g.From > r.Head+1 {
+	if g.From > r.Head && g.From-r.Head > 1 {
 		out.Gaps = append(out.Gaps, Range{r.Head + 1, g.From - 1})
 	}
 	return out

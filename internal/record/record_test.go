@@ -143,6 +143,24 @@ func TestReceivedSetIsASet(t *testing.T) {
 	})
 }
 
+// A request without an end asks up to the last version there is.
+func TestReceivedSetsReachTheLastVersion(t *testing.T) {
+	last := ^record.Version(0)
+	all := record.Received{}.With(record.Range{From: 2, To: last})
+	for g, want := range map[record.Range][]record.Range{
+		{From: 2, To: 3}:       nil,
+		{From: 1, To: 3}:       {{From: 1, To: 1}},
+		{From: last, To: last}: nil,
+	} {
+		if got := all.Missing(g); !slices.Equal(got, want) {
+			t.Errorf("%v misses %v of %v, want %v", all, got, g, want)
+		}
+	}
+	if got := all.With(record.Range{From: 7, To: 9}); !got.Equal(all) {
+		t.Errorf("%v with what it has is %v", all, got)
+	}
+}
+
 func drawRecord(t *rapid.T) (record.Record, record.Point) {
 	w := record.Writer{Node: record.Node(rapid.SampledFrom([]string{"a", "b", "ab"}).Draw(t, "node")),
 		Boot: rapid.Uint64Range(1, 3).Draw(t, "boot"), Bits: rapid.Uint64Range(1, 2).Draw(t, "bits")}
