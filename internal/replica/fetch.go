@@ -15,7 +15,7 @@ const (
 // fetch asks p for what it has and I lack, or ends the session.
 func (c *Core) fetch(p *peer) {
 	s := &p.session
-	wants, behind := c.missing(p)
+	wants, behind, cut := c.missing(p)
 	s.behind = behind
 	if len(wants) > 0 {
 		s.list = ListingWant{} // first what is missing
@@ -37,6 +37,7 @@ func (c *Core) fetch(p *peer) {
 	}
 	c.nextID++
 	s.phase, s.due = fetching, c.now+requestTimeout
+	s.partly = cut
 	s.end, s.id, s.asked, s.number, s.room, s.taken = c.now+requestBound, c.nextID, wants, 0, c.cfg.Want+maxOver, false
 	c.send(p.node, false, appendListingWant(wantFrame(s.id, c.cfg.Want, wants), s.list))
 }
@@ -64,10 +65,14 @@ func (c *Core) unblock() {
 
 // missing returns what p has and I lack, newest first: neither received, nor
 // on its way to the store, nor asked of another peer, nor served malformed by
-// this one. Behind counts all that is not received.
-func (c *Core) missing(p *peer) (wants []Want, behind uint64) {
+// this one. Behind counts all that is not received; cut says that some of it is
+// left out of wants, for it is too much.
+func (c *Core) missing(p *peer) (wants []Want, behind uint64, cut bool) {
 	ranges := 0
-	for i := len(p.session.sets) - 1; i >= 0 && ranges < maxWants; i-- {
+	for i := len(p.session.sets) - 1; i >= 0; i-- {
+		if ranges == maxWants {
+			return wants, behind, true
+		}
 		theirs := p.session.sets[i]
 		if c.isOwn(theirs.Writer) || c.bootAhead(theirs.Writer) || theirs.Writer.Boot <= c.book.boots(theirs.Writer.Node).Complete {
 			continue
@@ -91,11 +96,13 @@ func (c *Core) missing(p *peer) (wants []Want, behind uint64) {
 			last.To = ^record.Version(0) // and what came since: it may overtake the others
 		}
 		slices.Reverse(missing)
-		missing = missing[:min(len(missing), maxWants-ranges)]
+		if most := maxWants - ranges; len(missing) > most {
+			missing, cut = missing[:most], true
+		}
 		ranges += len(missing)
 		wants = append(wants, Want{theirs.Writer, missing})
 	}
-	return wants, behind
+	return wants, behind, cut
 }
 
 // elsewhere adds to have what is asked of other peers, and what p is shunned

@@ -240,7 +240,7 @@ func (c *Core) gotListing(p *peer, r *reader) {
 		return
 	}
 	soon := c.now < c.listedAt+listingEvery && c.listedFrom == p.node
-	if c.listing != nil && c.listing != p || s.page == 0 && (soon || s.mode() == CatchUp && c.onItsWay(p)) {
+	if c.listing != nil && c.listing != p || s.page == 0 && (soon || s.mode() == CatchUp && c.leftOut(p)) {
 		*s = session{} // one at a time; a later exchange tells
 		p.benched = max(p.benched, c.now+listingLater)
 		c.unblock()
@@ -267,14 +267,16 @@ func (c *Core) gotListing(p *peer, r *reader) {
 	c.out.Take = &TakePage{First: s.page == 0, Page: page}
 }
 
-// onItsWay reports whether p has versions that I have not received and have not
-// asked it for, since they come from elsewhere or wait for the store. What
-// deleted their rows may be collected at p: they would come after its listing,
-// and stay.
-func (c *Core) onItsWay(p *peer) bool {
+// leftOut reports whether p has versions that I have not received and did not
+// ask it for, since they were asked of another peer or waited for the store. What
+// deleted their rows may be collected at p: if they come after its listing, and
+// they may though that other peer has not answered, they stay. If more is missing
+// than fits into one request, only what is still on its way counts, or there
+// would never be a listing.
+func (c *Core) leftOut(p *peer) bool {
 	return slices.ContainsFunc(p.session.sets, func(theirs State) bool {
 		w := theirs.Writer
-		if c.isOwn(w) || w.Boot <= c.book.boots(w.Node).Complete {
+		if c.isOwn(w) || c.bootAhead(w) || w.Boot <= c.book.boots(w.Node).Complete {
 			return false
 		}
 		var coming record.Received
@@ -283,7 +285,9 @@ func (c *Core) onItsWay(p *peer) bool {
 		}
 		coming = c.elsewhere(p, w, coming)
 		return slices.ContainsFunc(c.book.state(w).Received.Minus(theirs.Received), func(lacks record.Range) bool {
-			return slices.ContainsFunc(p.session.notAsked(w, lacks), func(g record.Range) bool { return !slices.Equal(coming.Missing(g), []record.Range{g}) })
+			return slices.ContainsFunc(p.session.notAsked(w, lacks), func(g record.Range) bool {
+				return !p.session.partly || !slices.Equal(coming.Missing(g), []record.Range{g})
+			})
 		})
 	})
 }

@@ -153,9 +153,22 @@ func TestListingWaitsForWhatIsOnItsWay(t *testing.T) {
 	c, id = waiting(t)
 	session(c, rest...)
 	c.Step(0, Connected{Peer: "c"})
-	c.peer("c").session = fetches(w, record.Range{From: 2, To: 2})
+	c.peer("c").session = fetches(w, record.Range{From: 2, To: ^record.Version(0)})
 	if page(c, id) != nil {
 		t.Error("a listing is taken while a version that its peer has was asked of another")
+	}
+
+	c, id = waiting(t)
+	session(c, rest...)
+	if page(c, id) != nil {
+		t.Error("a listing is taken though a version that its peer has was not asked of it, and the other has not answered")
+	}
+
+	c, id = waiting(t)
+	session(c, rest...)
+	c.peer("b").session.partly = true
+	if page(c, id) == nil {
+		t.Error("a listing is not taken for what was too much to ask for")
 	}
 
 	c, id = waiting(t)

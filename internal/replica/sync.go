@@ -22,6 +22,7 @@ type session struct {
 
 	id     uint64 // fetching: of the request
 	asked  []Want
+	partly bool          // not all that is missing was: it is too much for one request
 	number byte          // of the next frame of the answer
 	end    time.Duration // whatever it brings
 	room   int           // bytes that the answer may still bring

@@ -73,7 +73,7 @@ func mutants() []mutant {
 		one("roots depend on membership", 50, peer, "c.peers = slices.Delete(c.peers, i, i+1)", "c.peers = slices.Delete(c.peers, i, i+1)\n		c.book.root = minus(c.book.root, c.book.digest(n))"),
 		one("leaves that differ are never looked into", 20, sync, "p.session = session{phase: differs, due: c.now + differFor, leaves: differ}", "_ = differ"),
 		one("what a core knows of boots does not outlast it", 100, work, "return replica.Reloaded{States: States(ws), Boots: Boots(ns)}, nil", "return replica.Reloaded{States: States(ws), Boots: Boots(ns)[:0]}, nil"),
-		one("a listing overtakes what is on its way", 1200, "internal/replica/listing.go", "s.mode() == CatchUp && c.onItsWay(p)", "false"),
+		one("a listing overtakes what is on its way", 1200, "internal/replica/listing.go", "s.mode() == CatchUp && c.leftOut(p)", "false"),
 		one("a survey leaves out what waits for the store", 1200, "internal/replica/closing.go", "c.reply(r.b, p.node)", "c.reply(r.b, \"\")"),
 		one("no rejoin", 100, "cmd/firebreak/fedsim/process.go", "case c == nil && passes && o.up():", "case c == nil && passes && o.up() && p.apart[o.name] == 0:"),
 	}
