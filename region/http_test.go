@@ -168,6 +168,23 @@ func TestJSONAPIRefuses(t *testing.T) {
 		{"GET", "/api/v1/watch?sql=SELECT+random()+FROM+fleet_machines", "", 400},
 		{"GET", "/api/v1/watch?sql=SELECT+1&from=x", "", 400},
 		{"GET", "/api/v1/watch?sql=x&from=00000000-0000-4000-8000-000000000000:3", "", 404},
+		{"GET", "/api/v1/watch?sql=x&from=:3", "", 400},
+		{"GET", "/api/v1/watch?sql=x&from=y:3", "", 400},
+		{"GET", "/api/v1/watch?sql=x&args={}", "", 400},
+		{"GET", "/api/v1/watch?sql=SELECT+id+FROM+fleet_machines+WHERE+app+%3D+%3F", "", 400},
+		{"GET", "/api/v1/watch?sql=x&table=y", "", 400},
+		{"GET", "/api/v1/watch?table=nosuch", "", 400},
+		{"GET", "/api/v1/watch?app=no/app", "", 400},
+		{"GET", "/api/v1/watch?app=web&from=*", "", 400},
+		{"POST", "/api/v1/query", `{"sql": "SELECT 1", "arg": [1]}`, 400},
+		{"POST", "/api/v1/query", `{"sql": "SELECT 1"} {"sql": "SELECT 2"}`, 400},
+		{"POST", "/api/v1/query", `{"sql": "SELECT ?", "args": {"a": 1}}`, 400},
+		{"POST", "/api/v1/query", `{}`, 400},
+		{"POST", "/api/v1/query", `null`, 400},
+		{"POST", "/api/v1/exec", `{"statements": [{"sql": "DELETE FROM nosuch"}], "local": true}`, 400},
+		{"GET", "/api/v1/machines?app=no/app", "", 400},
+		{"GET", "/api/v1/where/no%2Fapp", "", 400},
+		{"POST", "/api/v1/wait", `{"points": [{"writer": {"node": "w1"}}]}`, 400},
 	} {
 		status, got := a.call(r.method, r.path, r.body)
 		if status != r.status || got["error"] == nil {
@@ -226,6 +243,45 @@ func (e *events) until(name string) (id, data string) {
 			}
 			id, data, event = "", "", ""
 		}
+	}
+}
+
+// A browser comes back by itself with the last id that it saw. If the watch is
+// gone, or is of another query, it is told to begin anew; any status but 200
+// would be the end for it.
+func TestBrowsersThatComeBackLate(t *testing.T) {
+	c := newCluster(t, "w1")
+	a := c.nodes["w1"]
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	api := a.openAPI()
+	api.ok("POST", "/api/v1/publish", web1)
+	const sql = "/api/v1/watch?sql=SELECT+id+FROM+fleet_machines"
+	late := a.events(ctx, sql, "00000000-0000-4000-8000-000000000000:7")
+	if _, data := late.until("resync"); !strings.Contains(data, "no such watch") {
+		t.Errorf("resync: %s", data)
+	}
+	if _, data := late.until("row"); data != `{"row":[1,["m1"]]}` {
+		t.Errorf("row: %s", data)
+	}
+	id, _ := late.until("synced")
+	uuid, _, _ := strings.Cut(id, ":")
+	if _, data := a.events(ctx, sql, uuid+":99").until("resync"); !strings.Contains(data, "99") {
+		t.Errorf("of a change that never was: %s", data)
+	}
+	api.ok("POST", "/api/v1/publish", strings.ReplaceAll(web1, "m1", "m2"))
+	id, _ = late.until("insert")
+	if status, got := api.call("GET", "/api/v1/watch?sql=SELECT+app+FROM+fleet_machines&from="+id, ""); status != http.StatusBadRequest {
+		t.Errorf("from the watch of another query: %d %v", status, got["raw"])
+	}
+	a.stop()
+	a = c.start("w1")
+	again := a.events(ctx, sql, strings.Replace(id, ":1", ":0", 1))
+	again.until("synced") // of no change: from the beginning, with its rows
+	again = a.events(ctx, sql, id)
+	a.openAPI().ok("POST", "/api/v1/publish", strings.ReplaceAll(web1, "m1", "m3"))
+	if next, data := again.until("insert"); next != uuid+":2" || data != `{"insert":[3,["m3"]]}` {
+		t.Errorf("after a restart: %s %s", next, data)
 	}
 }
 

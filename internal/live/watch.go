@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/sqltext"
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 )
@@ -52,6 +54,12 @@ type Watch struct {
 
 // ID returns the watch's id, which survives restarts.
 func (w *Watch) ID() uuid.UUID { return w.id }
+
+// Is reports whether it is the watch of a query.
+func (w *Watch) Is(sql string, args []record.Value) bool {
+	stmt, _, err := sqltext.Single(strings.TrimSpace(sql))
+	return err == nil && textOf(strings.TrimSpace(stmt), args) == textOf(w.sql, w.args)
+}
 
 // Hash returns 16 hex digits of the query and its parameters.
 func (w *Watch) Hash() string { return w.hash }

@@ -97,7 +97,12 @@ func (s *Server) openWatch(ctx context.Context, req *regionv1.WatchQueryRequest)
 	if err != nil {
 		return nil, invalid("watch id %q is no UUID", req.GetId())
 	}
-	return s.Live.Find(ctx, id)
+	w, err := s.Live.Find(ctx, id)
+	if err == nil && req.GetSql() != "" && !w.Is(req.GetSql(), values(req.GetArgs())) {
+		w.Release()
+		return nil, invalid("watch %v is of another query", id)
+	}
+	return w, err
 }
 
 // follow tells a watch from a change on. A reader that is too slow for what is

@@ -1,6 +1,7 @@
 package jsonapi
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -56,7 +57,7 @@ func (h *Handler) query(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		for _, row := range res.GetRows() {
-			if err := out.send("", "row", append(jsonvalue.AppendRow([]byte(`{"row":`), cells(row)), '}')); err != nil {
+			if err := out.add("", "row", append(jsonvalue.AppendRow([]byte(`{"row":`), cells(row)), '}')); err != nil {
 				return err
 			}
 		}
@@ -67,7 +68,7 @@ func (h *Handler) query(w http.ResponseWriter, r *http.Request) {
 			}
 			return out.send("", "end", append(append([]byte(`{"end":`), b...), '}'))
 		}
-		return nil
+		return out.flush()
 	}})
 	if out == nil {
 		if err == nil {
@@ -79,8 +80,19 @@ func (h *Handler) query(w http.ResponseWriter, r *http.Request) {
 	out.end(err)
 }
 
+// strictly refuses what it does not know: a word misspelt is no word left out.
+func strictly(raw []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	if err == nil && len(bytes.TrimSpace(raw[d.InputOffset():])) > 0 {
+		err = errors.New("there is more behind it")
+	}
+	return err
+}
+
 func decode(raw []byte, into any) error {
-	err := cmp.Or(json.Unmarshal(raw, into), jsonvalue.Exact(raw))
+	err := cmp.Or(strictly(raw, into), jsonvalue.Exact(raw))
 	var shape *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &shape):

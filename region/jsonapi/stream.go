@@ -19,8 +19,13 @@ type stream struct {
 	r      *http.Request
 	c      *http.ResponseController
 	events bool
+	begun  bool
+	buf    []byte // of events that need not be sent at once
 	err    error
 }
+
+// flushAt is how many bytes wait at most.
+const flushAt = 32 << 10
 
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request) *stream {
 	s := &stream{h: h, w: w, r: r, c: http.NewResponseController(w)}
@@ -34,12 +39,16 @@ func (h *Handler) stream(w http.ResponseWriter, r *http.Request) *stream {
 	return s
 }
 
-// send writes one event. Id may be empty; name is used by server-sent events.
+// send writes one event and sends what waited. Id may be empty; name is used by
+// server-sent events.
 func (s *stream) send(id, name string, data []byte) error {
-	if s.err != nil {
-		return s.err
-	}
-	var b []byte
+	s.add(id, name, data)
+	return s.flush()
+}
+
+// add writes one event of many: it waits until enough have come.
+func (s *stream) add(id, name string, data []byte) error {
+	b := s.buf
 	if s.events {
 		if id != "" {
 			b = append(append(append(b, "id: "...), id...), '\n')
@@ -49,6 +58,19 @@ func (s *stream) send(id, name string, data []byte) error {
 	} else {
 		b = append(append(b, data...), '\n')
 	}
+	if s.buf = b; len(b) < flushAt {
+		return s.err
+	}
+	return s.flush()
+}
+
+func (s *stream) flush() error {
+	if s.err != nil {
+		return s.err
+	}
+	s.begun = true
+	b := s.buf
+	s.buf = nil // a stream may be quiet for long
 	if s.err = s.c.SetWriteDeadline(time.Now().Add(s.h.cfg.Stall)); s.err == nil {
 		_, s.err = s.w.Write(b)
 	}

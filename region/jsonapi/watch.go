@@ -31,6 +31,8 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	switch {
+	case r.Method != http.MethodGet:
+		fail(w, &httpError{http.StatusMethodNotAllowed, "a watch is followed with GET"})
 	case given != 1:
 		fail(w, status.Error(codes.InvalidArgument, "want one of sql, app and table"))
 	case q.Get("sql") != "":
@@ -40,44 +42,75 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// queryWatch is the request for the watch of a SELECT from an event on.
+func queryWatch(r *http.Request, last string) (*regionv1.WatchQueryRequest, error) {
+	stmt := statement{SQL: r.URL.Query().Get("sql")}
+	if text := r.URL.Query().Get("args"); text != "" {
+		if err := decode([]byte(text), &stmt.Args); err != nil {
+			return nil, fmt.Errorf("args is no JSON array: %w", err)
+		}
+	}
+	args, err := stmt.protos()
+	if err != nil {
+		return nil, err
+	}
+	req := &regionv1.WatchQueryRequest{Sql: stmt.SQL, Args: args}
+	if last == "" {
+		return req, nil
+	}
+	id, from, ok := strings.Cut(last, ":")
+	if req.From, err = strconv.ParseUint(from, 10, 64); !ok || id == "" || err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "%q is no event id of a query's watch", last)
+	}
+	req.Id = id
+	return req, nil
+}
+
 // watchQuery follows a SELECT. An event's id is the watch's id and a change.
 func (h *Handler) watchQuery(w http.ResponseWriter, r *http.Request, last string) {
-	req := &regionv1.WatchQueryRequest{}
-	if last != "" {
-		id, from, ok := strings.Cut(last, ":")
-		n, err := strconv.ParseUint(from, 10, 64)
-		if !ok || err != nil {
-			fail(w, status.Errorf(codes.InvalidArgument, "%q is no event id of a query's watch", last))
-			return
-		}
-		req.Id, req.From = id, n
-	} else {
-		stmt := statement{SQL: r.URL.Query().Get("sql")}
-		if text := r.URL.Query().Get("args"); text != "" {
-			if err := decode([]byte(text), &stmt.Args); err != nil {
-				fail(w, fmt.Errorf("args is no JSON array: %w", err))
-				return
-			}
-		}
-		args, err := stmt.protos()
-		if err != nil {
-			fail(w, err)
-			return
-		}
-		req.Sql, req.Args = stmt.SQL, args
+	req, err := queryWatch(r, last)
+	if err != nil {
+		fail(w, err)
+		return
 	}
-	var out *stream
-	id := ""
-	err := h.cfg.API.WatchQuery(req, &sender[regionv1.WatchQueryResponse]{serverStream{ctx: r.Context()}, func(res *regionv1.WatchQueryResponse) error {
-		if out == nil {
-			out = h.stream(w, r)
+	out := h.stream(w, r)
+	err = h.followQuery(out, req)
+	if lost(err) && !out.begun && r.Header.Get("Last-Event-ID") != "" {
+		// A browser comes back by itself, and gives up for good on any status
+		// but 200: it is told that it begins anew.
+		reason := append(jsonvalue.AppendText([]byte(`{"resync":`), status.Convert(err).Message()), '}')
+		if err = out.send("", "resync", reason); err == nil {
+			req.Id, req.From = "", 0
+			err = h.followQuery(out, req)
 		}
+	}
+	h.ended(w, out, err)
+}
+
+// ended answers with err if nothing was answered yet, or closes the stream.
+func (h *Handler) ended(w http.ResponseWriter, out *stream, err error) {
+	if err != nil && !out.begun && out.r.Context().Err() == nil {
+		fail(w, err)
+		return
+	}
+	out.end(err)
+}
+
+// lost reports whether a watch cannot be gone on with from where its reader is.
+func lost(err error) bool {
+	code := status.Code(err)
+	return code == codes.NotFound || code == codes.OutOfRange
+}
+
+func (h *Handler) followQuery(out *stream, req *regionv1.WatchQueryRequest) error {
+	id := ""
+	return h.cfg.API.WatchQuery(req, &sender[regionv1.WatchQueryResponse]{serverStream{ctx: out.r.Context()}, func(res *regionv1.WatchQueryResponse) error {
 		switch e := res.GetEvent().(type) {
 		case *regionv1.WatchQueryResponse_Opened:
 			id = e.Opened.GetId()
 			return out.send("", "columns", columnsJSON(e.Opened.GetColumns()))
 		case *regionv1.WatchQueryResponse_Row:
-			return out.send("", "row", queryRow(`{"row":[`, e.Row))
+			return out.add("", "row", queryRow(`{"row":[`, e.Row))
 		case *regionv1.WatchQueryResponse_Synced:
 			return out.send(fmt.Sprintf("%s:%d", id, e.Synced), "synced", fmt.Appendf(nil, `{"synced":%d}`, e.Synced))
 		case *regionv1.WatchQueryResponse_Change:
@@ -88,11 +121,6 @@ func (h *Handler) watchQuery(w http.ResponseWriter, r *http.Request, last string
 		}
 		return nil
 	}})
-	if out == nil {
-		fail(w, err)
-		return
-	}
-	out.end(err)
 }
 
 // queryRow is a row's id and cells.
@@ -117,18 +145,25 @@ func (h *Handler) watchRows(w http.ResponseWriter, r *http.Request, last string)
 			return
 		}
 	}
-	s := &rowStream{ctx: r.Context(), out: h.stream(w, r), requests: []*regionv1.WatchRequest{
-		{Part: &regionv1.WatchRequest_Hello{Hello: &regionv1.WatchHello{Client: "http " + r.RemoteAddr}}},
-		{Part: &regionv1.WatchRequest_Add{Add: add}},
-	}}
-	s.out.end(h.cfg.Watches.Serve(s))
+	s := newRowStream(h.stream(w, r), &regionv1.WatchRequest{Part: &regionv1.WatchRequest_Hello{Hello: &regionv1.WatchHello{Client: "http " + r.RemoteAddr}}},
+		&regionv1.WatchRequest{Part: &regionv1.WatchRequest_Add{Add: add}})
+	defer s.stop()
+	h.ended(w, s.out, h.cfg.Watches.Serve(s))
 }
 
-// rowStream is a client of two-way watches that asks for one thing.
+// rowStream is a client of two-way watches that asks for one thing, and goes
+// when it is refused or something cannot be sent.
 type rowStream struct {
-	ctx      context.Context
+	ctx      context.Context // ends when the client goes
+	stop     func()
 	out      *stream
 	requests []*regionv1.WatchRequest
+}
+
+func newRowStream(out *stream, requests ...*regionv1.WatchRequest) *rowStream {
+	s := &rowStream{out: out, requests: requests}
+	s.ctx, s.stop = context.WithCancel(out.r.Context())
+	return s
 }
 
 func (s *rowStream) Context() context.Context { return s.ctx }
@@ -144,6 +179,17 @@ func (s *rowStream) Recv() (*regionv1.WatchRequest, error) {
 }
 
 func (s *rowStream) Send(res *regionv1.WatchResponse) error {
+	err := s.tell(res)
+	if err != nil {
+		s.stop() // Recv waits for nobody
+	}
+	return err
+}
+
+func (s *rowStream) tell(res *regionv1.WatchResponse) error {
+	if reason := res.GetRefused().GetReason(); reason != "" {
+		return status.Error(codes.InvalidArgument, reason)
+	}
 	id := ""
 	if p := res.GetPosition(); len(p) > 0 {
 		id = base64.RawURLEncoding.EncodeToString(p)
@@ -170,6 +216,9 @@ func (s *rowStream) Send(res *regionv1.WatchResponse) error {
 	b, err = json.Marshal(map[string]json.RawMessage{name: event[name]})
 	if err != nil {
 		return err
+	}
+	if res.GetStatus() != nil && !s.out.begun {
+		return s.out.add(id, name, b) // what is asked for may be refused yet
 	}
 	return s.out.send(id, name, b)
 }
