@@ -38,7 +38,11 @@ func (n *Node) openSchema(ctx context.Context) error {
 func (n *Node) loadSchema(ctx context.Context, files []sqlite.SchemaFile) error {
 	tables, err := sqlite.ParseFiles(files)
 	if err == nil {
-		_, err = n.db.LoadSchema(ctx, sqlite.SchemaLoad{Tables: tables, Who: "files of " + string(n.cfg.Node)})
+		var p sqlite.SchemaPlan
+		p, err = n.db.LoadSchema(ctx, sqlite.SchemaLoad{Tables: tables, Who: "files of " + string(n.cfg.Node)})
+		for _, note := range p.Notes {
+			n.log.Warn("schema files were loaded, and may not do what is meant", "dir", n.cfg.Schema, "note", note)
+		}
 	}
 	f := &schemaFiles{seen: files}
 	if err != nil {

@@ -114,19 +114,24 @@ func (e *env) schemaLintCommand() *cobra.Command {
 region. Files written for Corrosion load as shared tables, whose later write wins
 whole; what Corrosion takes and Firebreak does not is named with what to do.`,
 		RunE: func(_ *cobra.Command, args []string) error {
+			var warnings []string
 			files, err := sqlite.ReadSchemaDir(args[0])
 			if err == nil {
-				err = sqlite.LintFiles(files)
+				warnings, err = sqlite.LintFiles(files)
 			}
 			if err != nil {
 				return exit.With(exit.Usage, err)
 			}
 			if e.format != formatTable {
 				return e.json(struct {
-					Files int `json:"files"`
-				}{len(files)})
+					Files    int      `json:"files"`
+					Warnings []string `json:"warnings"`
+				}{len(files), append([]string{}, warnings...)})
 			}
-			_, err = fmt.Fprintf(e.out, "%d files load into an empty region\n", len(files))
+			for _, w := range warnings {
+				e.note("%s", w)
+			}
+			_, err = fmt.Fprintf(e.out, "files that load into an empty region: %d\n", len(files))
 			return err
 		},
 	})

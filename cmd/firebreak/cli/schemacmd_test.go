@@ -16,8 +16,12 @@ func TestSchemaLintNeedsNoNode(t *testing.T) {
 		}
 	}
 	write("CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, v TEXT NOT NULL DEFAULT '');\nDROP INDEX IF EXISTS t_v;")
-	if got := run(t, "", "schema", "lint", dir, "-o", "json"); got != (outcome{0, "{\"files\":1}\n", ""}) {
+	if got := run(t, "", "schema", "lint", dir, "-o", "json"); got != (outcome{0, "{\"files\":1,\"warnings\":[]}\n", ""}) {
 		t.Errorf("%+v", got)
+	}
+	write("CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY, v ANY);")
+	if got := run(t, "", "schema", "lint", dir); got.code != 0 || !strings.Contains(got.err, "table t: column v: ANY is no type of SQLite") || got.out != "files that load into an empty region: 1\n" {
+		t.Errorf("a type that is none: %+v", got)
 	}
 	write("CREATE TABLE t (id TEXT NOT NULL PRIMARY KEY);\n\nCREATE TABLE u (id TEXT PRIMARY KEY);")
 	for want, args := range map[string][]string{

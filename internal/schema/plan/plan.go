@@ -45,7 +45,7 @@ type Step struct {
 // Plan is what a load changes.
 type Plan struct {
 	Steps []Step
-	Notes []string // what the files say and this load does not do
+	Notes []string // what the files say and this load does not do, or not as it looks
 	Hash  string   // of the schema that it starts from, and of the files
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
+	"github.com/firebreak-dev/firebreak/internal/schema/plan"
 )
 
 // affinity is how SQLite may change a value that is stored in a column.
@@ -45,11 +46,39 @@ func affinityIn(t schema.Table, declared string) affinity {
 	return affinityOf(declared)
 }
 
-// Warnings tells of columns whose declared type lets SQLite change what is
-// written, and does not look so.
-func Warnings(t schema.Table) []string {
+// Warnings tells of columns of files whose declared type lets SQLite change
+// what is written, and does not look so.
+func Warnings(files []schema.Table) []string {
+	var out []string
+	for _, t := range files {
+		out = append(out, warnings(t, "")...)
+	}
+	return out
+}
+
+// stepWarnings are the warnings of what a plan makes.
+func stepWarnings(p plan.Plan, files []schema.Table) []string {
+	var out []string
+	for _, s := range p.Steps {
+		if s.Act != plan.CreateTable && s.Act != plan.AddColumn {
+			continue
+		}
+		for _, t := range files {
+			if t.Name == s.Table {
+				out = append(out, warnings(t, s.Name)...)
+			}
+		}
+	}
+	return out
+}
+
+// warnings are those of one column, or of all if it is empty.
+func warnings(t schema.Table, column string) []string {
 	var out []string
 	for _, c := range slices.Concat(t.Key, t.Columns) {
+		if column != "" && column != c.Name {
+			continue
+		}
 		plain := strings.Contains(c.Type, "INT") || strings.HasPrefix(c.Type, "NUMERIC") || strings.HasPrefix(c.Type, "DECIMAL")
 		if t.Strict || plain || affinityIn(t, c.Type) != affinityNumeric {
 			continue

@@ -61,11 +61,15 @@ func ParseFiles(files []SchemaFile) ([]schema.Table, error) {
 }
 
 // LintFiles says everything that is wrong with files, as far as can be told
-// without a node: what a load into an empty region would be refused for.
-func LintFiles(files []SchemaFile) error {
+// without a node: what a load into an empty region would be refused for. What
+// it would take and people are surprised by is in the warnings.
+func LintFiles(files []SchemaFile) (warnings []string, err error) {
 	tables, err := ParseFiles(files)
-	if err != nil {
-		return err
+	if err == nil {
+		err = lint(tables)
 	}
-	return lint(tables)
+	if err != nil {
+		return nil, err
+	}
+	return Warnings(tables), nil
 }

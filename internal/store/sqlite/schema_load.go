@@ -91,6 +91,7 @@ func (db *DB) planNow(files []schema.Table) (plan.Plan, error) {
 	if err != nil {
 		return p, err
 	}
+	p.Notes = append(p.Notes, stepWarnings(p, files)...)
 	return p, db.checkPlan(p)
 }
 

@@ -305,6 +305,26 @@ func TestRefusedLoadChangesNothing(t *testing.T) {
 	r.all("SELECT count(*) FROM sqlite_schema WHERE name = 'fine'", "[[0]]")
 }
 
+// A plan warns of what it makes, once: not of what was there before.
+func TestPlanWarnsOfTypesThatAreNone(t *testing.T) {
+	r := newRegion(t, "w1")
+	for _, c := range []struct{ files, want string }{
+		{"CREATE TABLE docs (id TEXT NOT NULL PRIMARY KEY, j JSON)", "column j: JSON is no type"},
+		{"CREATE TABLE docs (id TEXT NOT NULL PRIMARY KEY, j JSON, Seen TIMESTAMP)", "column seen: TIMESTAMP is no type"},
+		{"CREATE TABLE docs (id TEXT NOT NULL PRIMARY KEY, j JSON, Seen TIMESTAMP, n INTEGER)", ""},
+	} {
+		files := parse(t, c.files)
+		p, err := r.nodes["w1"].PlanSchema(t.Context(), files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := strings.Join(p.Notes, "; "); strings.Count(all, "is no type") != min(1, len(c.want)) || !strings.Contains(all, c.want) {
+			t.Errorf("%s: notes %q, want %q", c.files, all, c.want)
+		}
+		r.load("w1", c.files)
+	}
+}
+
 func TestPlanIsBoundToTheSchemaItWasMadeOn(t *testing.T) {
 	r := newRegion(t, "w1", "w2")
 	r.load("w1", shop)
