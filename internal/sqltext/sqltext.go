@@ -195,7 +195,7 @@ func Single(sql string) (stmt, keyword string, err error) {
 		return "", "", errors.New("statement holds a NUL byte")
 	}
 	end := len(sql)
-	var ended bool
+	var ended, trigger bool
 	for _, t := range Lex(sql) {
 		switch {
 		case t.Kind == Comment:
@@ -207,10 +207,14 @@ func Single(sql string) (stmt, keyword string, err error) {
 				end = t.Pos
 			}
 			ended = true
+		case ended && trigger:
+			return "", "", errors.New("CREATE TRIGGER is not allowed here: write what it would do in the same transaction")
 		case ended:
 			return "", "", fmt.Errorf("one statement is allowed, and there is another: %s", t.Text)
 		case keyword == "":
 			keyword = strings.ToUpper(t.Text)
+		case t.Is("TRIGGER"):
+			trigger = keyword == "CREATE"
 		}
 	}
 	if keyword == "" {

@@ -191,7 +191,7 @@ func (c *conn) prepareAny(sql string, allowed ...string) (*sqlite3.SQLiteStmt, e
 		return nil, err
 	}
 	if !slices.Contains(allowed, keyword) {
-		return nil, fmt.Errorf("%s is not allowed here", keyword)
+		return nil, fmt.Errorf("%s is not allowed here%s", keyword, instead(keyword, slices.Contains(allowed, "SELECT")))
 	}
 	if name := ownFunction(stmt); name != "" {
 		return nil, fmt.Errorf("function %s is not allowed here", name)
@@ -208,6 +208,26 @@ func (c *conn) prepareAny(sql string, allowed ...string) (*sqlite3.SQLiteStmt, e
 		return nil, err
 	}
 	return s.(*sqlite3.SQLiteStmt), nil
+}
+
+// instead says what to do in place of a statement that begins with a keyword,
+// where rows are read or where they are written.
+func instead(keyword string, reading bool) string {
+	switch keyword {
+	case "BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE":
+		return ": a request is one transaction already"
+	case "ALTER":
+		return ": replicated tables change with the schema files, and one of this node alone is made anew"
+	case "ANALYZE", "REINDEX", "VACUUM":
+		return ": a node looks after its file by itself"
+	case "SELECT", "VALUES", "EXPLAIN":
+		return ": this writes; ask for rows by a query"
+	case "INSERT", "REPLACE", "UPDATE", "DELETE":
+		if reading {
+			return ": this reads; write by a transaction"
+		}
+	}
+	return ""
 }
 
 // ownFunction returns the name of a function of the engine's triggers in a

@@ -46,7 +46,7 @@ func (w *work) commitLocal(touched []*touch) (store.Commit, error) {
 		return store.Commit{Standing: standing}, nil
 	}
 	if len(writes) > record.MaxRecords {
-		return store.Commit{}, fmt.Errorf("changeset of %d records (limit %d): %w", len(writes), record.MaxRecords, store.ErrTooLarge)
+		return store.Commit{}, fmt.Errorf("changeset of %d records (limit %d; write it in several transactions): %w", len(writes), record.MaxRecords, store.ErrTooLarge)
 	}
 	c, err := w.stamp(writes, false)
 	if err != nil {
