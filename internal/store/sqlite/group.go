@@ -27,6 +27,8 @@ type localWrite struct {
 	turn  chan *tx      // the loop lends the transaction to the caller,
 	ran   chan error    // which runs fn and gives it back
 	done  chan struct{} // closed when commit and err are set
+	here  bool          // it runs in the goroutine of its caller, and needs none of these
+	lent  bool          // then: fn is running
 
 	// Owned by the loop until done is closed.
 	commit store.Commit
@@ -83,16 +85,11 @@ func (db *DB) delay(ctx context.Context) (waited time.Duration, err error) {
 func (db *DB) updateNow(ctx context.Context, alone bool, fn func(*tx) error) (store.Commit, error) {
 	var waited time.Duration
 	for {
-		w := &localWrite{ctx: ctx, fn: fn, alone: alone, turn: make(chan *tx), ran: make(chan error), done: make(chan struct{})}
-		select {
-		case db.local <- w:
-		case <-ctx.Done():
-			return store.Commit{}, ctx.Err()
-		case <-db.quit:
-			return store.Commit{}, store.ErrClosed
-		}
-		if !w.await(db.closed) {
-			return store.Commit{}, store.ErrClosed
+		w := &localWrite{ctx: ctx, fn: fn, alone: alone}
+		if !db.inPlace(w) {
+			if err := db.queue(w); err != nil {
+				return store.Commit{}, err
+			}
 		}
 		if !errors.Is(w.err, hlc.ErrAhead) || waited+w.ahead > maxWait {
 			return w.commit, w.err
@@ -103,6 +100,22 @@ func (db *DB) updateNow(ctx context.Context, alone bool, fn func(*tx) error) (st
 		}
 		waited += step
 	}
+}
+
+// queue gives w to the loop and waits for its end.
+func (db *DB) queue(w *localWrite) error {
+	w.turn, w.ran, w.done = make(chan *tx), make(chan error), make(chan struct{})
+	select {
+	case db.local <- w:
+	case <-w.ctx.Done():
+		return w.ctx.Err()
+	case <-db.quit:
+		return store.ErrClosed
+	}
+	if !w.await(db.closed) {
+		return store.ErrClosed
+	}
+	return nil
 }
 
 // await runs fn when it is its turn, in the goroutine of its caller, so that a
@@ -127,6 +140,15 @@ func (w *localWrite) run(x *tx) {
 	err := errPanicked
 	defer func() { w.ran <- err }()
 	err = w.fn(x)
+}
+
+// runHere runs fn where its caller is already.
+func (w *localWrite) runHere(x *tx) error {
+	defer func() { x.done = true }()
+	w.lent = true
+	err := w.fn(x)
+	w.lent = false
+	return err
 }
 
 // takeLocal commits the local writes that wait, first among them, in groups.
@@ -193,7 +215,9 @@ func (db *DB) commitGroup(group []*localWrite) {
 			l.commit = store.Commit{}
 		}
 		db.metrics.local.WithLabelValues(outcomeLabel(l)).Inc()
-		close(l.done)
+		if !l.here {
+			close(l.done)
+		}
 	}
 	db.metrics.commits.Observe(time.Since(start).Seconds())
 }
@@ -206,12 +230,9 @@ func (w *work) runAlone(l *localWrite) error {
 	if l.err = l.ctx.Err(); l.err != nil {
 		return errUndone
 	}
-	inner, err := w.lend(l)
+	err := w.lend(l)
 	if err == nil && l.err != nil {
 		err = errUndone
-	}
-	if err == nil {
-		w.st.absorb(inner.st)
 	}
 	return err
 }
@@ -225,8 +246,8 @@ func (w *work) runLocal(l *localWrite) error {
 	if err := w.c.exec("SAVEPOINT _fb"); err != nil {
 		return err
 	}
-	inner, err := w.lend(l)
-	if err != nil {
+	inner := &work{db: w.db, c: w.c, st: w.st.fork()}
+	if err := inner.lend(l); err != nil {
 		return err
 	}
 	if l.err != nil {
@@ -239,26 +260,29 @@ func (w *work) runLocal(l *localWrite) error {
 	return nil
 }
 
-// lend lets the caller of l run it, and makes the changeset of what it did. The
-// work it returns is to be absorbed, if l has no error.
-func (w *work) lend(l *localWrite) (*work, error) {
-	inner := &work{db: w.db, c: w.c, st: w.st.fork()}
+// lend lets the caller of l run it, and makes the changeset of what it did. If
+// l has an error then, the work is to be undone.
+func (w *work) lend(l *localWrite) error {
 	x := &tx{work: w}
 	w.db.capture.start()
-	l.turn <- x
-	l.err = <-l.ran
-	x.done = true
+	if l.here {
+		l.err = l.runHere(x)
+	} else {
+		l.turn <- x
+		l.err = <-l.ran
+		x.done = true
+	}
 	touched := w.db.capture.stop()
 	if l.err == nil {
-		l.commit, l.err = inner.commitLocal(touched)
+		l.commit, l.err = w.commitLocal(touched)
 	}
 	if w.c.c.AutoCommit() {
-		return nil, fmt.Errorf("transaction ended by SQLite: %w", l.err)
+		return fmt.Errorf("transaction ended by SQLite: %w", l.err)
 	}
 	if l.err != nil {
 		l.ahead = w.st.clock.Last().Wall().Sub(w.db.cfg.Now().Add(hlc.MaxAhead))
 	}
-	return inner, nil
+	return nil
 }
 
 var errPanicked = errors.New("write panicked")

@@ -40,8 +40,10 @@ func (db *DB) inLoop(ctx context.Context, fn func() error) error {
 	}
 }
 
-// run is the loop that owns the writing connection.
+// run is the loop that owns the writing connection. It keeps the turn when it
+// ends.
 func (db *DB) run() {
+	db.turn.take()
 	timer := time.NewTimer(idleEvery)
 	defer timer.Stop()
 	for {
@@ -64,21 +66,36 @@ func (db *DB) run() {
 		if busy {
 			continue
 		}
-		timer.Reset(db.nextDue())
-		select {
-		case w := <-db.local:
-			db.takeLocal(w)
-		case j := <-db.jobs:
-			j.done <- j.fn()
-		case <-db.remote.wake:
-		case <-timer.C:
-			if db.wal.dirty {
-				db.wal.idle()
-			} else {
-				db.tryLog()
-			}
-		case <-db.quit:
+		db.wait(timer)
+	}
+}
+
+// wait waits for something to do, and does it if that is not the work of the
+// next round. Meanwhile a local write may have the turn.
+func (db *DB) wait(timer *time.Timer) {
+	db.lent = false
+	timer.Reset(db.nextDue())
+	db.turn.giveBack()
+	select {
+	case w := <-db.local:
+		db.turn.take()
+		db.takeLocal(w)
+	case j := <-db.jobs:
+		db.turn.take()
+		j.done <- j.fn()
+	case <-db.remote.wake:
+		db.turn.take()
+	case <-timer.C:
+		db.turn.take()
+		switch {
+		case db.lent: // it was no time of rest
+		case db.wal.dirty:
+			db.wal.idle()
+		default:
+			db.tryLog()
 		}
+	case <-db.quit:
+		db.turn.take()
 	}
 }
 

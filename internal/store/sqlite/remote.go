@@ -65,11 +65,16 @@ func (q *remoteQueue) push(ctx context.Context, d *delivery) error {
 		q.leave()
 		return err
 	}
+	q.kick()
+	return nil
+}
+
+// kick wakes the loop.
+func (q *remoteQueue) kick() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // pop takes the next delivery of the next writer, nil if there is none.

@@ -6,7 +6,8 @@
 // version and content hash of every row; engine tables start with _fb_, and
 // what belongs to this node alone with _fb_local_.
 //
-// One goroutine owns the connection that writes. It takes local writes first,
+// One goroutine owns the connection that writes; while it has nothing to do, it
+// lets a local write run in the goroutine of its caller. It takes local writes first,
 // many of them under one commit, then what peers sent, a turn per writer, in
 // slices of a few milliseconds that end with a whole changeset, then what has
 // become due. What callers of Update write is taken down as they write it;
@@ -49,6 +50,7 @@ type DB struct {
 	local   chan *localWrite
 	remote  *remoteQueue
 	jobs    chan *job
+	turn    turn
 	line    *feedLine // the feed
 	users   *pool     // readers of users' SQL
 	watches *pool     // readers of watched SQL
@@ -73,13 +75,14 @@ type DB struct {
 	told   atomic.Pointer[SchemaStatus] // of now; nil before it is known
 	held   atomic.Pointer[heldCount]
 
-	// Owned by the loop.
+	// Owned by the loop, or by who has the turn.
 	c       *conn
 	st      *state
 	capture *capture
 	schema  *keeper // nil without definitions
 	hasher  *record.Hasher
 	crowd   int     // local writes that came together, of late
+	lent    bool    // somebody else has had the turn since the loop waits
 	synced  bool    // whether commits of c wait for the disk
 	offers  []offer // scratch of mergeAll
 	packed  packing
@@ -142,7 +145,7 @@ func openSound(ctx context.Context, cfg Config) (*DB, error) {
 func open(ctx context.Context, cfg Config, lock *fileLock) (*DB, error) {
 	db := &DB{
 		cfg: cfg, lock: lock,
-		local: make(chan *localWrite, maxLocal), remote: newRemoteQueue(cfg.Budget), jobs: make(chan *job),
+		local: make(chan *localWrite, maxLocal), remote: newRemoteQueue(cfg.Budget), jobs: make(chan *job), turn: newTurn(),
 		quit: make(chan struct{}), closed: make(chan struct{}), broke: make(chan struct{}),
 		hasher: record.NewHasher(cfg.Fleet, cfg.Cluster), maxHeld: maxHeld,
 	}
