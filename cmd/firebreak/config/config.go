@@ -78,7 +78,7 @@ type Region struct {
 	Durability string     `toml:"durability" doc:"fsync: an acknowledged write survives power loss; os: it survives kill -9"`
 	Socket     string     `toml:"socket" doc:"unix socket for the worker's daemon; empty for none"`
 	Globals    []string   `toml:"globals" doc:"host:port of the global nodes' gRPC; used by gateways"`
-	Schema     string     `toml:"schema" doc:"directory of schema files (*.sql), loaded at the start and again when they change; empty for none"`
+	Schema     string     `toml:"schema" doc:"schema files: a directory of *.sql, or one file; loaded at the start and again when they change; empty for none"`
 	Gossip     Gossip     `toml:"gossip"`
 	GRPC       GRPC       `toml:"grpc"`
 	HTTP       HTTP       `toml:"http"`

@@ -57,7 +57,7 @@ func (f *flags) register(set *pflag.FlagSet) {
 	set.DurationVar(&f.exitAfter, "exit-after", 0, "check and exit after this long (default: run until Ctrl-C)")
 	set.DurationVar(&f.upgrades, "upgrades", 0, "restart a region node this often, while its machines run on (default: never)")
 	set.StringVar(&f.script, "script", "", "file of faults, a line each: 5s kill region iad")
-	set.StringVar(&f.schema, "schema", "", "directory of schema files (*.sql), for every region node; followed while it runs")
+	set.StringVar(&f.schema, "schema", "", "schema files for every region node: a directory of *.sql, or one file; followed while it runs")
 	set.StringVar(&f.latency, "latency", "none", "of the network between the nodes: none, wan, or a file")
 	set.BoolVar(&f.flat, "flat", false, "put the workers of all regions into one, to see the difference")
 	set.StringVar(&f.report, "report", "", "write a JSON report to this file after the check")

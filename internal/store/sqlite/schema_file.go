@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/firebreak-dev/firebreak/internal/schema"
 )
@@ -16,15 +17,23 @@ type SchemaFile struct {
 }
 
 // ReadSchemaDir reads the files of a directory whose names end in .sql, by
-// name. One that is missing is an error: it is not an empty schema.
+// name, but for hidden ones: editors leave theirs there. It may be a file, too.
+// One that is missing is an error: it is not an empty schema.
 func ReadSchemaDir(dir string) ([]SchemaFile, error) {
+	if at, err := os.Stat(dir); err == nil && at.Mode().IsRegular() {
+		b, err := os.ReadFile(dir)
+		if err != nil {
+			return nil, fmt.Errorf("schema file: %w", err)
+		}
+		return []SchemaFile{{filepath.Base(dir), string(b)}}, nil
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("schema directory: %w", err)
 	}
 	var out []SchemaFile
 	for _, e := range entries {
-		if e.IsDir() || filepath.Ext(e.Name()) != ".sql" {
+		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || filepath.Ext(e.Name()) != ".sql" {
 			continue
 		}
 		b, err := os.ReadFile(filepath.Join(dir, e.Name()))

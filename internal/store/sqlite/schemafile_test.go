@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +46,32 @@ func TestCorrosionSchemaFilesLoadAsSharedTables(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Editors lock a file by a link to nowhere, other systems put files of theirs
+// beside it, and deployments put links in place of files.
+func TestSchemaDirectoryHoldsOtherFilesToo(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"b.sql": "-- b", "a.sql.orig": "x", "._a.sql": "\x00", "README": "x", "real": "-- a", "c.sql~": "x"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Symlink("me@host.1", filepath.Join(dir, ".#b.sql")), os.Symlink("real", filepath.Join(dir, "a.sql")), os.Mkdir(filepath.Join(dir, "old.sql"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := sqlite.ReadSchemaDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "files", []sqlite.SchemaFile{{Name: "a.sql", SQL: "-- a"}, {Name: "b.sql", SQL: "-- b"}}, got)
+	if got, err = sqlite.ReadSchemaDir(filepath.Join(dir, "b.sql")); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "one file", []sqlite.SchemaFile{{Name: "b.sql", SQL: "-- b"}}, got)
+	if _, err := sqlite.ReadSchemaDir(filepath.Join(dir, "none")); err == nil {
+		t.Error("a directory that is missing is an empty schema")
 	}
 }
 
