@@ -100,6 +100,24 @@ func pack(e *zstd.Encoder, frame []byte) []byte {
 	return out
 }
 
+// Deliveries returns how many deliveries a frame carries, packed or not, for
+// those who count what is sent.
+func (p *Packing) Deliveries(frame []byte) int {
+	if len(frame) > 0 && frame[0] == kindPacked {
+		whole, err := p.unpack(frame)
+		if err != nil {
+			return 0
+		}
+		frame = whole
+	}
+	head := map[string]int{"push": 1, "answer": answerHead}[KindOf(frame)]
+	if head == 0 || len(frame) < head {
+		return 0
+	}
+	r := reader{b: frame[head:]}
+	return len(r.parcels())
+}
+
 // errDictionary says that a frame needs a dictionary that is not known here.
 var errDictionary = errors.New("packed with a dictionary that is not known")
 

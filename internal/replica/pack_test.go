@@ -37,6 +37,9 @@ func TestPackedFramesAreSmallerAndTheSame(t *testing.T) {
 	p := packing(t, Dictionary{1, rows(writer("x/1"), 1)})
 	for _, packed := range [][]byte{p.Push(plain), p.Answer(plain)} {
 		got, err := p.unpack(packed)
+		if n := p.Deliveries(packed); n != 10 || p.Deliveries(plain) != 10 {
+			t.Errorf("it carries %d deliveries", n)
+		}
 		if err != nil || !bytes.Equal(got, plain) || len(packed) > len(plain)/2 {
 			t.Errorf("%d bytes packed to %d, equal %v, %v", len(plain), len(packed), bytes.Equal(got, plain), err)
 		}

@@ -27,6 +27,7 @@ type members struct {
 	nodes []*member
 
 	left atomic.Int64 // times that one took another for dead
+	came atomic.Int64 // messages that came, known or not
 
 	mu     sync.Mutex // guards what follows
 	flight map[uint64]*flight
@@ -118,6 +119,7 @@ func (x *member) NotifyMsg(b []byte) {
 	if len(b) != rowBytes {
 		return
 	}
+	x.all.came.Add(1)
 	id := binary.BigEndian.Uint64(b)
 	x.mu.Lock()
 	known := x.seen[id]
@@ -183,6 +185,7 @@ const fewer = 4
 // block broadcasts at the rate. A broadcast that does not come everywhere is
 // no error here: it promises nothing, and the figure is of what came.
 func (m *members) block(ctx context.Context, ops int) (bench.Values, error) {
+	came := m.came.Load()
 	ops = max(1, ops/fewer)
 	_, err := load.Run(ctx, load.Config{Rate: rate, Count: uint64(ops)}, func(_ context.Context, i uint64, due time.Time) error {
 		m.send(int(i)%len(m.nodes), due)
@@ -217,7 +220,10 @@ func (m *members) block(ctx context.Context, ops int) (bench.Values, error) {
 	}
 	v, err := values(landed, ops, len(m.nodes))
 	if err == nil {
+		landings := float64(ops * (len(m.nodes) - 1))
 		v["lost"] = float64(lost)
+		v["copies"] = float64(m.came.Load()-came) / landings
+		v["bytes"] = v["copies"] * rowBytes
 	}
 	return v, err
 }

@@ -89,6 +89,7 @@ type region struct {
 	packing  *replica.Packing
 	cuttable bool         // nodes have sockets that can be cut
 	skew     atomic.Int64 // nanoseconds by which the nodes' clocks are wrong
+	sent     traffic
 
 	mu     sync.Mutex // guards what follows
 	wait   map[record.Point]*flight

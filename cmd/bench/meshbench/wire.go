@@ -7,6 +7,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/cmd/bench/world"
 	"github.com/firebreak-dev/firebreak/internal/identity"
+	"github.com/firebreak-dev/firebreak/internal/mesh"
 	"github.com/firebreak-dev/firebreak/internal/mesh/quic"
 	"github.com/firebreak-dev/firebreak/internal/record"
 )
@@ -26,7 +27,9 @@ func (r *region) join(x *node, name record.Node) error {
 	at := x.db.Writer()
 	cfg := quic.Config{
 		Identity: source, Fleet: world.Fleet, Cluster: "region/bench", Generation: quic.Generation{Number: 1, Bits: 7},
-		Node: name, Boot: at.Boot, Bits: at.Bits, Bind: "127.0.0.1:0", Seeds: seeds, Metrics: x.metrics,
+		Node: name, Boot: at.Boot, Bits: at.Bits, Bind: "127.0.0.1:0", Seeds: seeds,
+		Wrote:   func(f mesh.Flow, frame []byte) { r.sent.add(f, frame, r.packing) },
+		Metrics: x.metrics,
 	}
 	if r.cuttable {
 		if x.wire.PacketConn, err = net.ListenPacket("udp", cfg.Bind); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/firebreak-dev/firebreak/internal/fleet"
 	"github.com/firebreak-dev/firebreak/internal/identity"
+	"github.com/firebreak-dev/firebreak/internal/mesh"
 	"github.com/firebreak-dev/firebreak/internal/record"
 )
 
@@ -35,9 +36,10 @@ type Config struct {
 	Seeds     []string // host:port of nodes to join through
 	PeersFile string   // where known peers are kept over restarts; empty means nowhere
 
-	Denied  func(record.Node) bool // nil means nobody; asked again every second
-	Logger  *slog.Logger           // nil discards
-	Metrics prometheus.Registerer  // nil leaves metrics unregistered
+	Denied  func(record.Node) bool  // nil means nobody; asked again every second
+	Wrote   func(mesh.Flow, []byte) // called with each frame that has entered a stream, by many goroutines; nil for none
+	Logger  *slog.Logger            // nil discards
+	Metrics prometheus.Registerer   // nil leaves metrics unregistered
 }
 
 // Generation is a cluster's incarnation.

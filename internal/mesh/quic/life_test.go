@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,6 +71,28 @@ func TestMembershipPacketsOfAnySizeArrive(t *testing.T) {
 			return testutil.ToFloat64(b.Mesh.(*Mesh).metrics.packetsIn.WithLabelValues(via)) > 0
 		})
 	}
+}
+
+// Benches count what is sent where it enters a stream.
+func TestEveryFrameThatEntersAStreamIsTold(t *testing.T) {
+	l := newLab(t)
+	var told atomic.Int64
+	cfg := l.config(t, "w0", 10, 1)
+	cfg.Wrote = func(f mesh.Flow, frame []byte) {
+		if f.Class == mesh.Push {
+			told.Add(int64(len(frame)))
+		}
+	}
+	a, b := l.node(t, cfg), l.node(t, l.config(t, "w1", 10, 2))
+	meshtest.Meet(t, a, b)
+	want := int64(0)
+	for _, size := range []int{1, 1000, mesh.MaxInline + 1} {
+		if err := a.Send("w1", mesh.Flow{Class: mesh.Push}, make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		want += int64(size)
+	}
+	meshtest.Until(t, "all are told", func() bool { return told.Load() == want })
 }
 
 func TestTwoWhoDialEachOtherAtOnceKeepOneConnection(t *testing.T) {

@@ -109,13 +109,17 @@ func (o *outflow) take(ctx context.Context, q *queue) [][]byte {
 }
 
 // wrote makes room for the next.
-func (o *outflow) wrote(m *Mesh, n int) {
+func (o *outflow) wrote(m *Mesh, frame []byte) {
+	n := len(frame)
 	o.mu.Lock()
 	o.frames--
 	o.bytes -= n
 	o.mu.Unlock()
 	m.metrics.framesOut.WithLabelValues(o.flow.Class.String()).Inc()
 	m.metrics.bytesOut.WithLabelValues(o.flow.Class.String()).Add(float64(n))
+	if m.cfg.Wrote != nil {
+		m.cfg.Wrote(o.flow, frame)
+	}
 }
 
 // writeFlow writes the small frames of a flow to its stream, and flushes when
@@ -144,7 +148,7 @@ func (m *Mesh) writeFlow(ctx context.Context, l *link, o *outflow) {
 			if _, err := w.Write(frame); err != nil {
 				return
 			}
-			o.wrote(m, len(frame))
+			o.wrote(m, frame)
 		}
 		if err := w.Flush(); err != nil {
 			return
@@ -171,7 +175,7 @@ func (m *Mesh) writeWide(ctx context.Context, l *link, o *outflow) {
 			if err := s.Close(); err != nil {
 				return
 			}
-			o.wrote(m, len(frame))
+			o.wrote(m, frame)
 		}
 	}
 }
