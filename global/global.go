@@ -34,6 +34,7 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/mesh"
 	"github.com/firebreak-dev/firebreak/internal/mesh/quic"
 	"github.com/firebreak-dev/firebreak/internal/record"
+	"github.com/firebreak-dev/firebreak/internal/replica"
 	"github.com/firebreak-dev/firebreak/internal/replica/runner"
 	"github.com/firebreak-dev/firebreak/internal/rpc"
 	"github.com/firebreak-dev/firebreak/internal/schema"
@@ -59,6 +60,7 @@ type Node struct {
 	lanes    *lanes
 	peers    *peers
 	mesh     *quic.Mesh
+	packing  *replica.Packing // of all lanes
 	lis      net.Listener
 	admin    *admin.Server // nil for none
 
@@ -98,6 +100,9 @@ func (n *Node) open(ctx context.Context) (err error) {
 	n.metrics = newMetrics(cfg.Registry)
 	n.watchdog = watchdog.New(watchdog.Config{Logger: cfg.Logger})
 	if n.control, err = control.Open(cfg.Control, cfg.Logger); err != nil {
+		return err
+	}
+	if n.packing, err = replica.NewPacking(dictionaries()...); err != nil {
 		return err
 	}
 	db, err := n.openStore(ctx, "", listTables())
@@ -157,7 +162,7 @@ func (n *Node) openStore(ctx context.Context, laneName string, tables []schema.T
 func (n *Node) newLedger(laneName string, db store.Store, via runner.Sender) (*ledger, error) {
 	loop := n.watchdog.Loop("replica "+laneName, laneBound)
 	r, err := runner.New(runner.Config{
-		Node: record.Node(n.cfg.Node), Lane: laneName, Store: db, Mesh: via,
+		Node: record.Node(n.cfg.Node), Lane: laneName, Store: db, Mesh: via, Packing: n.packing,
 		Close: true, Alone: len(n.cfg.Seeds) == 0,
 		Fit: func() bool { return n.serves() == nil }, Freeze: n.control.FreezeEgress, Seed: n.start.UnixNano(),
 		Logger: n.cfg.Logger, Metrics: n.cfg.Registry, Progress: loop.Mark,
