@@ -245,6 +245,19 @@ func TestAnAnswerThatLacksARegionIsAFailure(t *testing.T) {
 	}
 }
 
+func TestADeadRouterIsAnErrorBesideTheAnswersOfOthers(t *testing.T) {
+	f, s := newFleet(t), &server{complete: true}
+	addr := f.serve(identity.ID{Fleet: "acme", Role: identity.Router, Name: "r1"}, func(r grpc.ServiceRegistrar) {
+		routerv1.RegisterRouterServiceServer(r, &routerOnly{server: s})
+	})
+	dead := nowhere(t)
+	out, _, err := f.run("lookup", "--router", addr+","+dead, "--rate", "20", "--duration", "300ms", "--timeout", "1s", "-o", "json")
+	r := parse(t, out)
+	if exit.Code(err) != exit.Failed || r.PerSecond != nil || r.P50 != nil || r.Failed == 0 || r.Failed == r.Sent || !strings.Contains(out, dead) {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestWatchMeasuresFromTheWriteToTheEvent(t *testing.T) {
 	events := make(chan *regionv1.Machine, 100)
 	f, s := newFleet(t), &server{events: events}

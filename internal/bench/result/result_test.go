@@ -204,6 +204,18 @@ func TestDiffSaysWhatIsApart(t *testing.T) {
 	}
 }
 
+func TestTheTableSaysWhatIsOfAnotherCommit(t *testing.T) {
+	f := sample()
+	f.Benches[0].Commit = f.Environment.Commit
+	if strings.Contains(f.Markdown(), "measured at") {
+		t.Errorf("of one commit:\n%s", f.Markdown())
+	}
+	f.Benches[0].Commit = "0ld"
+	if !strings.Contains(f.Markdown(), "measured at commit 0ld") {
+		t.Errorf("of two commits:\n%s", f.Markdown())
+	}
+}
+
 func TestTheTableShowsTargetAndVerdict(t *testing.T) {
 	var b strings.Builder
 	if err := sample().Print(&b); err != nil {

@@ -33,11 +33,16 @@ func (f File) Print(w io.Writer) error {
 	return f.Environment.Print(w)
 }
 
-// notes are what is to be known of figures, a line per bench that has any.
+// notes are what is to be known of figures, a line per bench that has any;
+// also, of which commit they are if the last run was of another.
 func (f File) notes() (out []string) {
 	for _, b := range f.Benches {
-		if len(b.Measures) > 0 && b.Note != "" {
-			out = append(out, b.Name+": "+b.Note+".")
+		note := b.Note
+		if b.Commit != "" && b.Commit != f.Environment.Commit {
+			note = strings.TrimPrefix(note+"; measured at commit "+b.Commit, "; ")
+		}
+		if len(b.Measures) > 0 && note != "" {
+			out = append(out, b.Name+": "+note+".")
 		}
 	}
 	return out
