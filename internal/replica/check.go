@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 )
@@ -13,18 +14,33 @@ import (
 
 var errUnsound = errors.New("shared or ranked rows here do not sum to their fingerprints")
 
+// Summing reads all rows. What differs from every peer is not looked into anew
+// for each of them.
+const (
+	soundFor   = time.Minute      // a node whose rows summed is taken for sound
+	checkAgain = 10 * time.Second // after it was not, or could not be told
+)
+
 // check has this node's rows summed, once for all peers that wait for it.
 func (c *Core) check(p *peer) {
-	p.session.phase = checking
-	if !c.checking {
+	switch {
+	case c.checking:
+	case c.now < c.checkAt:
+		p.session = session{} // looked at again with the damage
+		return
+	default:
 		c.checking, c.out.Check = true, true
 	}
+	p.session.phase = checking
 }
 
 // checked goes on with those that waited. A sound node exchanges. A damaged
 // one is made what the writer has, or, with that gone, what most have.
 func (c *Core) checked(e Checked) {
-	c.checking = false
+	c.checking, c.checkAt = false, c.now+checkAgain
+	if !e.Failed && !e.Damaged {
+		c.soundUntil = c.now + soundFor
+	}
 	var damaged record.Writer
 	for _, p := range c.peers {
 		s := &p.session
@@ -36,7 +52,6 @@ func (c *Core) checked(e Checked) {
 			*s = session{}
 			continue
 		case !e.Damaged:
-			s.sound = true
 		case c.hasSay(p, s.differ):
 			damaged, s.list = s.differ.writer, ListingWant{Mode: Repair}
 		default: // looked at again with the damage

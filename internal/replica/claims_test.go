@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -142,5 +143,44 @@ func TestReplayedVersionsReachNoStore(t *testing.T) {
 	c.Step(0, Arrived{"b", a.Frames()[0]})
 	if r := c.Ready(); r.Apply != nil || c.stats.Duplicates != 2 {
 		t.Errorf("%d deliveries for the store, %+v", len(r.Apply), c.stats)
+	}
+}
+
+// A node that differs from all its peers sums its rows once, not for each.
+func TestRowsAreSummedOnceForAllPeers(t *testing.T) {
+	c := connectedCore(Config{}, "b", "c", "d")
+	differ := func(p record.Node) {
+		c.peer(p).session = session{phase: settling, due: c.now, list: ListingWant{Mode: Exchange}, differ: damage{node: p, writer: writer("z/1")}}
+	}
+	ready := func(d time.Duration) Ready {
+		c.Tick(c.now+d, time.Unix(1000, 0))
+		r := c.Ready()
+		r.Sends = slices.DeleteFunc(r.Sends, func(s Send) bool { return s.Frame[0] != kindWant })
+		return r
+	}
+	differ("b")
+	differ("c")
+	if r := ready(0); !r.Check || len(r.Sends) > 0 {
+		t.Fatalf("check %v, %d listings asked for before the answer", r.Check, len(r.Sends))
+	}
+	c.Step(c.now, Checked{Damaged: true})
+	differ("d")
+	if r := ready(0); r.Check {
+		t.Error("summed again at once, though damaged")
+	}
+	differ("b")
+	differ("c")
+	if r := ready(checkAgain); !r.Check {
+		t.Fatal("never summed again")
+	}
+	c.Step(c.now, Checked{})
+	differ("d")
+	if r := ready(0); r.Check || len(r.Sends) != 3 {
+		t.Errorf("check %v, %d listings asked for, want 3 by one check", r.Check, len(r.Sends))
+	}
+	c.peer("b").session = session{}
+	differ("c")
+	if r := ready(soundFor); !r.Check {
+		t.Error("a node is taken for sound for ever")
 	}
 }

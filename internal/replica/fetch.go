@@ -27,7 +27,7 @@ func (c *Core) fetch(p *peer) {
 		}
 		s.list.Mode = CatchUp
 	}
-	if s.list.Mode == Exchange && !s.sound {
+	if s.list.Mode == Exchange && c.now >= c.soundUntil {
 		c.check(p)
 		return
 	}

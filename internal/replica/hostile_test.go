@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"reflect"
 	"runtime"
 	"testing"
 	"time"
@@ -127,4 +128,19 @@ func moved(d record.Delivery, v record.Version) record.Delivery {
 	d.Range = record.Range{From: v, To: v}
 	d.Changesets[0].Version = v
 	return d
+}
+
+func TestMemoryOfDecodedThingsIsCountedRight(t *testing.T) {
+	for name, x := range map[string]struct {
+		of    any
+		count uintptr
+	}{
+		"leaf": {nodeLeaf{}, leafMemory}, "gap": {record.Range{}, gapMemory}, "state": {State{}, stateMemory}, "want": {Want{}, wantMemory},
+		"parcel": {parcel{}, parcelMemory}, "changeset": {record.Changeset{}, csMemory}, "floors": {Floors{}, floorsMemory},
+		"closed": {record.Closed{}, closedMemory}, "boots": {Boots{}, bootsMemory},
+	} {
+		if size := reflect.TypeOf(x.of).Size(); size != x.count {
+			t.Errorf("a %s takes %d bytes, counted as %d", name, size, x.count)
+		}
+	}
 }

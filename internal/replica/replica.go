@@ -89,8 +89,11 @@ type Core struct {
 	listedFrom record.Node
 	listedAt   time.Duration // when the last one began
 
-	closing  closing
-	checking bool // a Check is out
+	closing closing
+
+	checking   bool          // a Check is out
+	checkAt    time.Duration // none before
+	soundUntil time.Duration // the rows here have summed
 
 	nextRoot time.Duration
 	nextID   uint64        // of requests

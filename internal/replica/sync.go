@@ -30,7 +30,6 @@ type session struct {
 
 	list   ListingWant // fetching: a listing that was asked for beside ranges
 	differ damage      // of an exchange: what it is to end
-	sound  bool        // of an exchange: the rows here sum to their fingerprints
 	page   int         // of a listing, the next one to come
 	listed int         // bytes of it
 	taking bool        // a page is with the store
