@@ -105,7 +105,8 @@ func (n *Node) assembleServers() {
 	}
 	info := admin.NewService(admin.Info{
 		Version: n.cfg.Version, Role: "region", Fleet: n.cfg.Fleet, Cluster: n.cfg.cluster(), Node: string(n.cfg.Node), Started: time.Now(),
-	}, n.control).Over(func() []admin.Lane { return []admin.Lane{{Records: n.db}} })
+	}, n.control).Over(func() []admin.Lane { return []admin.Lane{{Records: n.db}} }).
+		WithClock(n.clock.Reset)
 	n.server = rpc.NewServer(rpc.ServerConfig{Identity: n.cfg.Identity, Logger: n.log, Metrics: n.cfg.Registry})
 	regionv1.RegisterRegionServiceServer(n.server, n.service)
 	adminv1.RegisterAdminServiceServer(n.server, info)

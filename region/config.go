@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -49,6 +50,10 @@ type Config struct {
 	Registry   *prometheus.Registry // nil means one of its own
 	Version    string               // of the program, for status
 
+	// Now is the host's clock, as far as boots and shared tables go by it. Nil is
+	// time.Now; tests give wrong ones.
+	Now func() time.Time
+
 	// Trip breaks the program on purpose: see the store's. Nil in production.
 	Trip func(table string, row store.Row)
 }
@@ -89,6 +94,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	c.Network = network.Or(c.Network)
 	c.Logger = c.Logger.With("region", string(c.Region), "node", string(c.Node))

@@ -37,6 +37,8 @@ func (h *handler) Answer(ctx context.Context, from mesh.Peer, question []byte) (
 		return h.runner.Answer(ctx, from, question)
 	case waitTag:
 		return (*Node)(h).answerWait(ctx, question[1:])
+	case clockTag:
+		return (*Node)(h).answerTime()
 	}
 	return nil, fmt.Errorf("unknown question %#x", question[0])
 }

@@ -32,7 +32,8 @@ type cluster struct {
 	nodes map[string]*node
 	seeds []string
 
-	schema string // directory of schema files; empty for none
+	schema string                      // directory of schema files; empty for none
+	now    map[string]func() time.Time // clocks of nodes that do not show the time
 }
 
 // node is one node and a daemon's connection to it.
@@ -95,7 +96,7 @@ func (c *cluster) config(name string) region.Config {
 		Generation: quic.Generation{Number: 1, Bits: 7},
 		Data:       filepath.Join(c.dir, name), Identity: c.identity(identity.ID{Fleet: "acme", Role: identity.Node, Region: "iad", Name: name}),
 		Gossip: "127.0.0.1:0", Seeds: c.seeds, GRPC: "127.0.0.1:0", Socket: filepath.Join(c.dir, name+".sock"), Admin: "127.0.0.1:0", HTTP: "127.0.0.1:0",
-		Schema: c.schema, Durability: sqlite.OS, Version: "test", Logger: c.logger(name),
+		Schema: c.schema, Durability: sqlite.OS, Version: "test", Logger: c.logger(name), Now: c.now[name],
 	}
 }
 

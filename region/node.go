@@ -43,6 +43,7 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
 	"github.com/firebreak-dev/firebreak/internal/watchdog"
 	"github.com/firebreak-dev/firebreak/region/api"
+	"github.com/firebreak-dev/firebreak/region/clock"
 	"github.com/firebreak-dev/firebreak/region/ledger"
 	"github.com/firebreak-dev/firebreak/region/read"
 	"github.com/firebreak-dev/firebreak/region/report/reporter"
@@ -75,6 +76,7 @@ type Node struct {
 	members  *members
 	probes   *probes
 	doubt    *doubt
+	clock    *clock.Watch
 	reporter *reporter.Reporter // nil unless a gateway
 	server   *rpc.Server
 	local    *rpc.Server  // nil without a socket
@@ -99,6 +101,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	cfg = cfg.withDefaults()
 	n := &Node{cfg: cfg, log: cfg.Logger, started: time.Now()}
+	n.clock = newClock(n)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
@@ -151,6 +154,7 @@ func (n *Node) openStore(ctx context.Context) (err error) {
 		Path: n.dbPath(), Fleet: n.cfg.Fleet, Cluster: n.cfg.cluster(), Node: record.Node(n.cfg.Node),
 		Definitions: true, Tables: table.All(), Views: table.Views(n.cfg.Region),
 		Durability: n.cfg.Durability, SetAside: true, Program: n.cfg.Version, Budget: sqlite.Budget{Rate: writerRate, Burst: writerBurst}, Progress: n.dog.Loop("store", wedged).Mark, Trip: n.cfg.Trip,
+		Now: n.cfg.Now, ClockFault: n.clock.Fault,
 		Logger: n.log, Metrics: n.cfg.Registry,
 	})
 	return err

@@ -70,6 +70,7 @@ func (n *Node) serve(ctx context.Context) error {
 	start("members", n.members.run)
 	start("probes", n.probes.run)
 	start("doubt", n.doubt.run)
+	start("clock", n.clock.Run)
 	start("settle", n.settle)
 	start("worker row", n.describe)
 	services.Go(func() error {

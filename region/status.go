@@ -84,6 +84,7 @@ func (n *Node) alarms(stats sqlite.Stats) []string {
 	if len(stats.Pinned) > 0 {
 		out = append(out, fmt.Sprintf("the database's log of %d bytes cannot start over while it is read by %s", stats.WALBytes, strings.Join(stats.Pinned, "; ")))
 	}
+	out = append(out, n.clock.Alarms()...)
 	if n.copies != nil && n.copies.Trouble() != "" {
 		out = append(out, n.copies.Trouble())
 	}

@@ -73,7 +73,7 @@ func makeRules() []Rule {
 		{global + "DirectoryService", "", directory, "the directory"},
 		{global + "OperatorService", "", []identity.Role{identity.Operator}, "the list of regions"},
 		{router, "", edges, "answers that span regions"},
-		{"firebreak.admin.v1.AdminService", "", writers, "what this process is, which switches are set, what it withholds, and whether its rows are sound"},
+		{"firebreak.admin.v1.AdminService", "", writers, "what this process is, which switches are set, what it withholds, whether its rows are sound, and its clock of shared tables"},
 		{health, "", everyone, "load balancers and supervisors"},
 		{reflection, "", everyone, "tools that know no schema"},
 		{reflectOld, "", everyone, "tools that know no schema, older protocol"},

@@ -82,6 +82,7 @@ var want = map[string]string{
 	"/firebreak.admin.v1.AdminService/ReleaseWithheld": "operator local",
 	"/firebreak.admin.v1.AdminService/DiscardWithheld": "operator local",
 	"/firebreak.admin.v1.AdminService/Verify":          "operator local",
+	"/firebreak.admin.v1.AdminService/ResetClock":      "operator local",
 
 	"/grpc.health.v1.Health/Check":                                   "node gateway global router operator client local",
 	"/grpc.health.v1.Health/List":                                    "node gateway global router operator client local",

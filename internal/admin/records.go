@@ -195,7 +195,7 @@ func code(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotWithheld):
 		c = codes.NotFound
-	case errors.Is(err, store.ErrHeld):
+	case errors.Is(err, store.ErrHeld), errors.Is(err, store.ErrClock):
 		c = codes.FailedPrecondition
 	case errors.Is(err, store.ErrClosed):
 		c = codes.Unavailable

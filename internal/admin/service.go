@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/control"
+	"github.com/firebreak-dev/firebreak/internal/store"
 	adminv1 "github.com/firebreak-dev/firebreak/proto/firebreak/admin/v1"
 )
 
@@ -22,6 +23,7 @@ type Service struct {
 	info    Info
 	control *control.Control
 	lanes   func() []Lane
+	reset   func(context.Context) (store.ClockReset, error) // nil without a clock of shared tables
 }
 
 // NewService returns the service of a process with these switches.

@@ -29,6 +29,8 @@ var (
 	// ErrOvertaken refuses a write that would rank at or below a record of its
 	// key that was received: it would never be seen.
 	ErrOvertaken = errors.New("overtaken")
+	// ErrClock refuses a shared write of a node whose clock is not its peers'.
+	ErrClock = errors.New("clock differs from the peers'")
 	// ErrUnstamped refuses a closing while live rows of earlier writers stand.
 	ErrUnstamped = errors.New("live rows of earlier writers are not written again")
 	// ErrUnsupported says that this store does not collect, close or list.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/firebreak-dev/firebreak/internal/hlc"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
@@ -75,7 +76,7 @@ func codeOf(err error) codes.Code {
 		return codes.Canceled
 	case errors.As(err, &behind), errors.Is(err, context.DeadlineExceeded):
 		return codes.DeadlineExceeded
-	case errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrFenced):
+	case errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrClock), errors.Is(err, hlc.ErrAhead):
 		return codes.Unavailable
 	}
 	return codes.Internal

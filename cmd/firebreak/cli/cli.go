@@ -81,7 +81,7 @@ Exit codes: 0 complete, 1 failed, 2 usage or configuration, 3 not found,
 	root.AddCommand(
 		e.statusCommand(), e.whereCommand(), e.queryCommand(), e.watchCommand(), e.waitCommand(),
 		e.machineCommand(), e.regionCommand(), e.schemaCommand(), e.tlsCommand(), e.configCommand(), e.versionCommand(),
-		e.withheldCommand(), e.nodeCommand(),
+		e.withheldCommand(), e.nodeCommand(), e.clockCommand(),
 		e.sqlCommand(), e.execCommand(), e.importCommand(),
 	)
 	root.AddCommand(extra...)

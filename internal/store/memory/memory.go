@@ -20,7 +20,7 @@ import (
 )
 
 // maxDrift is how far ahead of the wall a shared stamp may be and be shown.
-const maxDrift = 500 * time.Millisecond
+const maxDrift = hlc.MaxDrift
 
 // Config of a store.
 type Config struct {

@@ -51,6 +51,7 @@ type Config struct {
 	Budget      Budget                // of each writer; zero means none
 	Now         func() time.Time      // nil means time.Now
 	Rand        func() uint64         // bits of writers; nil means random
+	ClockFault  func() error          // why shared rows may not be stamped now, wrapping store.ErrClock; nil never refuses. It must not wait
 	Limits      Limits                // of readers
 	Logger      *slog.Logger          // nil discards
 	Metrics     prometheus.Registerer // nil leaves metrics unregistered
@@ -98,6 +99,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Uint64
+	}
+	if c.ClockFault == nil {
+		c.ClockFault = func() error { return nil }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

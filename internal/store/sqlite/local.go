@@ -157,6 +157,9 @@ func (w *work) stamp(writes []*write, again bool) (record.Changeset, error) {
 		case again:
 			order = wr.shown.order
 		case order == "":
+			if err := w.db.cfg.ClockFault(); err != nil {
+				return c, fmt.Errorf("table %s is shared: %w", wr.table.Name, err)
+			}
 			t, err := w.st.clock.Now(w.db.cfg.Now())
 			if err != nil {
 				return c, err

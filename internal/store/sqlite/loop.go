@@ -172,6 +172,7 @@ func (db *DB) publish() {
 	}
 	held := db.st.held
 	db.held.Store(&held)
+	db.stamp.Store(uint64(db.st.clock.Last()))
 	db.line.publish(db.st.entries, db.st.boots)
 	db.wal.wrote(db.c.state.Frames())
 	db.pausedByLog()

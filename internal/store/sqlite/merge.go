@@ -11,7 +11,7 @@ import (
 
 // MaxDrift is how far in front of this node's wall a shared record may be
 // stamped and still be shown at once.
-const MaxDrift = 500 * time.Millisecond
+const MaxDrift = hlc.MaxDrift
 
 // maxAhead is how far in the future a boot may lie.
 const maxAhead = 2 * 365 * 24 * time.Hour

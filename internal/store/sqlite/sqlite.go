@@ -36,6 +36,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firebreak-dev/firebreak/internal/hlc"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/schema"
 	"github.com/firebreak-dev/firebreak/internal/schema/definition"
@@ -74,6 +75,7 @@ type DB struct {
 	failed atomic.Pointer[error]
 	told   atomic.Pointer[SchemaStatus] // of now; nil before it is known
 	held   atomic.Pointer[heldCount]
+	stamp  atomic.Uint64 // the last of the clock of shared tables
 
 	// Owned by the loop, or by who has the turn.
 	c       *conn
@@ -284,6 +286,10 @@ func (db *DB) Lane() string { return db.cfg.Lane }
 
 // Writer implements [store.Store].
 func (db *DB) Writer() record.Writer { return *db.writer.Load() }
+
+// LastStamp is the highest stamp that the clock of shared tables has given or
+// taken note of: the next one is above it.
+func (db *DB) LastStamp() hlc.Timestamp { return hlc.Timestamp(db.stamp.Load()) }
 
 // withheld counts the records that are received and not visible.
 func (db *DB) withheld() heldCount {

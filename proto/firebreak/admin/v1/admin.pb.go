@@ -23,6 +23,110 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ResetClockRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetClockRequest) Reset() {
+	*x = ResetClockRequest{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetClockRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetClockRequest) ProtoMessage() {}
+
+func (x *ResetClockRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetClockRequest.ProtoReflect.Descriptor instead.
+func (*ResetClockRequest) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+type ResetClockResponse struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Boot            uint64                 `protobuf:"varint,1,opt,name=boot,proto3" json:"boot,omitempty"` // of the writer of now on
+	Bits            uint64                 `protobuf:"varint,2,opt,name=bits,proto3" json:"bits,omitempty"`
+	VoidAfterUnixMs int64                  `protobuf:"varint,3,opt,name=void_after_unix_ms,json=voidAfterUnixMs,proto3" json:"void_after_unix_ms,omitempty"` // what this node has stamped after it is void
+	Again           uint64                 `protobuf:"varint,4,opt,name=again,proto3" json:"again,omitempty"`                                                // records of that which were stamped again
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ResetClockResponse) Reset() {
+	*x = ResetClockResponse{}
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetClockResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetClockResponse) ProtoMessage() {}
+
+func (x *ResetClockResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetClockResponse.ProtoReflect.Descriptor instead.
+func (*ResetClockResponse) Descriptor() ([]byte, []int) {
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ResetClockResponse) GetBoot() uint64 {
+	if x != nil {
+		return x.Boot
+	}
+	return 0
+}
+
+func (x *ResetClockResponse) GetBits() uint64 {
+	if x != nil {
+		return x.Bits
+	}
+	return 0
+}
+
+func (x *ResetClockResponse) GetVoidAfterUnixMs() int64 {
+	if x != nil {
+		return x.VoidAfterUnixMs
+	}
+	return 0
+}
+
+func (x *ResetClockResponse) GetAgain() uint64 {
+	if x != nil {
+		return x.Again
+	}
+	return 0
+}
+
 // WithheldRecord is a record that was received and is not visible.
 type WithheldRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -45,7 +149,7 @@ type WithheldRecord struct {
 
 func (x *WithheldRecord) Reset() {
 	*x = WithheldRecord{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[0]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -57,7 +161,7 @@ func (x *WithheldRecord) String() string {
 func (*WithheldRecord) ProtoMessage() {}
 
 func (x *WithheldRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[0]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -70,7 +174,7 @@ func (x *WithheldRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithheldRecord.ProtoReflect.Descriptor instead.
 func (*WithheldRecord) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{0}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *WithheldRecord) GetLane() string {
@@ -172,7 +276,7 @@ type ListWithheldRequest struct {
 
 func (x *ListWithheldRequest) Reset() {
 	*x = ListWithheldRequest{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[1]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -184,7 +288,7 @@ func (x *ListWithheldRequest) String() string {
 func (*ListWithheldRequest) ProtoMessage() {}
 
 func (x *ListWithheldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[1]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -197,7 +301,7 @@ func (x *ListWithheldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWithheldRequest.ProtoReflect.Descriptor instead.
 func (*ListWithheldRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
 type ListWithheldResponse struct {
@@ -209,7 +313,7 @@ type ListWithheldResponse struct {
 
 func (x *ListWithheldResponse) Reset() {
 	*x = ListWithheldResponse{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[2]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -221,7 +325,7 @@ func (x *ListWithheldResponse) String() string {
 func (*ListWithheldResponse) ProtoMessage() {}
 
 func (x *ListWithheldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[2]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -234,7 +338,7 @@ func (x *ListWithheldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWithheldResponse.ProtoReflect.Descriptor instead.
 func (*ListWithheldResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListWithheldResponse) GetRecords() []*WithheldRecord {
@@ -253,7 +357,7 @@ type ShowWithheldRequest struct {
 
 func (x *ShowWithheldRequest) Reset() {
 	*x = ShowWithheldRequest{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +369,7 @@ func (x *ShowWithheldRequest) String() string {
 func (*ShowWithheldRequest) ProtoMessage() {}
 
 func (x *ShowWithheldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +382,7 @@ func (x *ShowWithheldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowWithheldRequest.ProtoReflect.Descriptor instead.
 func (*ShowWithheldRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ShowWithheldRequest) GetHash() string {
@@ -299,7 +403,7 @@ type ShowWithheldResponse struct {
 
 func (x *ShowWithheldResponse) Reset() {
 	*x = ShowWithheldResponse{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -311,7 +415,7 @@ func (x *ShowWithheldResponse) String() string {
 func (*ShowWithheldResponse) ProtoMessage() {}
 
 func (x *ShowWithheldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -324,7 +428,7 @@ func (x *ShowWithheldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowWithheldResponse.ProtoReflect.Descriptor instead.
 func (*ShowWithheldResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ShowWithheldResponse) GetRecord() *WithheldRecord {
@@ -358,7 +462,7 @@ type WithheldCell struct {
 
 func (x *WithheldCell) Reset() {
 	*x = WithheldCell{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -370,7 +474,7 @@ func (x *WithheldCell) String() string {
 func (*WithheldCell) ProtoMessage() {}
 
 func (x *WithheldCell) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -383,7 +487,7 @@ func (x *WithheldCell) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithheldCell.ProtoReflect.Descriptor instead.
 func (*WithheldCell) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *WithheldCell) GetColumn() string {
@@ -409,7 +513,7 @@ type ReleaseWithheldRequest struct {
 
 func (x *ReleaseWithheldRequest) Reset() {
 	*x = ReleaseWithheldRequest{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -421,7 +525,7 @@ func (x *ReleaseWithheldRequest) String() string {
 func (*ReleaseWithheldRequest) ProtoMessage() {}
 
 func (x *ReleaseWithheldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -434,7 +538,7 @@ func (x *ReleaseWithheldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseWithheldRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseWithheldRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReleaseWithheldRequest) GetHash() string {
@@ -452,7 +556,7 @@ type ReleaseWithheldResponse struct {
 
 func (x *ReleaseWithheldResponse) Reset() {
 	*x = ReleaseWithheldResponse{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -464,7 +568,7 @@ func (x *ReleaseWithheldResponse) String() string {
 func (*ReleaseWithheldResponse) ProtoMessage() {}
 
 func (x *ReleaseWithheldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -477,7 +581,7 @@ func (x *ReleaseWithheldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseWithheldResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseWithheldResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 type DiscardWithheldRequest struct {
@@ -489,7 +593,7 @@ type DiscardWithheldRequest struct {
 
 func (x *DiscardWithheldRequest) Reset() {
 	*x = DiscardWithheldRequest{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +605,7 @@ func (x *DiscardWithheldRequest) String() string {
 func (*DiscardWithheldRequest) ProtoMessage() {}
 
 func (x *DiscardWithheldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -514,7 +618,7 @@ func (x *DiscardWithheldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardWithheldRequest.ProtoReflect.Descriptor instead.
 func (*DiscardWithheldRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DiscardWithheldRequest) GetHash() string {
@@ -532,7 +636,7 @@ type DiscardWithheldResponse struct {
 
 func (x *DiscardWithheldResponse) Reset() {
 	*x = DiscardWithheldResponse{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -544,7 +648,7 @@ func (x *DiscardWithheldResponse) String() string {
 func (*DiscardWithheldResponse) ProtoMessage() {}
 
 func (x *DiscardWithheldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -557,7 +661,7 @@ func (x *DiscardWithheldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardWithheldResponse.ProtoReflect.Descriptor instead.
 func (*DiscardWithheldResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 type VerifyRequest struct {
@@ -568,7 +672,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +684,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +697,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 type VerifyResponse struct {
@@ -610,7 +714,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -622,7 +726,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -635,7 +739,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *VerifyResponse) GetLane() string {
@@ -692,7 +796,7 @@ type Damage struct {
 
 func (x *Damage) Reset() {
 	*x = Damage{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +808,7 @@ func (x *Damage) String() string {
 func (*Damage) ProtoMessage() {}
 
 func (x *Damage) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +821,7 @@ func (x *Damage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Damage.ProtoReflect.Descriptor instead.
 func (*Damage) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Damage) GetTable() string {
@@ -749,7 +853,7 @@ type InfoRequest struct {
 
 func (x *InfoRequest) Reset() {
 	*x = InfoRequest{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +865,7 @@ func (x *InfoRequest) String() string {
 func (*InfoRequest) ProtoMessage() {}
 
 func (x *InfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +878,7 @@ func (x *InfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoRequest.ProtoReflect.Descriptor instead.
 func (*InfoRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 type InfoResponse struct {
@@ -792,7 +896,7 @@ type InfoResponse struct {
 
 func (x *InfoResponse) Reset() {
 	*x = InfoResponse{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +908,7 @@ func (x *InfoResponse) String() string {
 func (*InfoResponse) ProtoMessage() {}
 
 func (x *InfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +921,7 @@ func (x *InfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoResponse.ProtoReflect.Descriptor instead.
 func (*InfoResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *InfoResponse) GetVersion() string {
@@ -877,7 +981,7 @@ type SwitchesRequest struct {
 
 func (x *SwitchesRequest) Reset() {
 	*x = SwitchesRequest{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +993,7 @@ func (x *SwitchesRequest) String() string {
 func (*SwitchesRequest) ProtoMessage() {}
 
 func (x *SwitchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +1006,7 @@ func (x *SwitchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchesRequest.ProtoReflect.Descriptor instead.
 func (*SwitchesRequest) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 type SwitchesResponse struct {
@@ -917,7 +1021,7 @@ type SwitchesResponse struct {
 
 func (x *SwitchesResponse) Reset() {
 	*x = SwitchesResponse{}
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +1033,7 @@ func (x *SwitchesResponse) String() string {
 func (*SwitchesResponse) ProtoMessage() {}
 
 func (x *SwitchesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_firebreak_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1046,7 @@ func (x *SwitchesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchesResponse.ProtoReflect.Descriptor instead.
 func (*SwitchesResponse) Descriptor() ([]byte, []int) {
-	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_firebreak_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SwitchesResponse) GetFreezeEgress() bool {
@@ -977,7 +1081,13 @@ var File_firebreak_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_firebreak_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1efirebreak/admin/v1/admin.proto\x12\x12firebreak.admin.v1\"\xb2\x02\n" +
+	"\x1efirebreak/admin/v1/admin.proto\x12\x12firebreak.admin.v1\"\x13\n" +
+	"\x11ResetClockRequest\"\x7f\n" +
+	"\x12ResetClockResponse\x12\x12\n" +
+	"\x04boot\x18\x01 \x01(\x04R\x04boot\x12\x12\n" +
+	"\x04bits\x18\x02 \x01(\x04R\x04bits\x12+\n" +
+	"\x12void_after_unix_ms\x18\x03 \x01(\x03R\x0fvoidAfterUnixMs\x12\x14\n" +
+	"\x05again\x18\x04 \x01(\x04R\x05again\"\xb2\x02\n" +
 	"\x0eWithheldRecord\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x10\n" +
@@ -1037,7 +1147,7 @@ const file_firebreak_admin_v1_admin_proto_rawDesc = "" +
 	"\rfreeze_egress\x18\x01 \x01(\bR\ffreezeEgress\x12\x1b\n" +
 	"\tdeny_node\x18\x02 \x03(\tR\bdenyNode\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error2\xa3\x05\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error2\x80\x06\n" +
 	"\fAdminService\x12I\n" +
 	"\x04Info\x12\x1f.firebreak.admin.v1.InfoRequest\x1a .firebreak.admin.v1.InfoResponse\x12U\n" +
 	"\bSwitches\x12#.firebreak.admin.v1.SwitchesRequest\x1a$.firebreak.admin.v1.SwitchesResponse\x12c\n" +
@@ -1045,7 +1155,9 @@ const file_firebreak_admin_v1_admin_proto_rawDesc = "" +
 	"\fShowWithheld\x12'.firebreak.admin.v1.ShowWithheldRequest\x1a(.firebreak.admin.v1.ShowWithheldResponse\x12j\n" +
 	"\x0fReleaseWithheld\x12*.firebreak.admin.v1.ReleaseWithheldRequest\x1a+.firebreak.admin.v1.ReleaseWithheldResponse\x12j\n" +
 	"\x0fDiscardWithheld\x12*.firebreak.admin.v1.DiscardWithheldRequest\x1a+.firebreak.admin.v1.DiscardWithheldResponse\x12Q\n" +
-	"\x06Verify\x12!.firebreak.admin.v1.VerifyRequest\x1a\".firebreak.admin.v1.VerifyResponse0\x01B\xd3\x01\n" +
+	"\x06Verify\x12!.firebreak.admin.v1.VerifyRequest\x1a\".firebreak.admin.v1.VerifyResponse0\x01\x12[\n" +
+	"\n" +
+	"ResetClock\x12%.firebreak.admin.v1.ResetClockRequest\x1a&.firebreak.admin.v1.ResetClockResponseB\xd3\x01\n" +
 	"\x16com.firebreak.admin.v1B\n" +
 	"AdminProtoP\x01ZCgithub.com/firebreak-dev/firebreak/proto/firebreak/admin/v1;adminv1\xa2\x02\x03FAX\xaa\x02\x12Firebreak.Admin.V1\xca\x02\x12Firebreak\\Admin\\V1\xe2\x02\x1eFirebreak\\Admin\\V1\\GPBMetadata\xea\x02\x14Firebreak::Admin::V1b\x06proto3"
 
@@ -1061,47 +1173,51 @@ func file_firebreak_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_firebreak_admin_v1_admin_proto_rawDescData
 }
 
-var file_firebreak_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_firebreak_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_firebreak_admin_v1_admin_proto_goTypes = []any{
-	(*WithheldRecord)(nil),          // 0: firebreak.admin.v1.WithheldRecord
-	(*ListWithheldRequest)(nil),     // 1: firebreak.admin.v1.ListWithheldRequest
-	(*ListWithheldResponse)(nil),    // 2: firebreak.admin.v1.ListWithheldResponse
-	(*ShowWithheldRequest)(nil),     // 3: firebreak.admin.v1.ShowWithheldRequest
-	(*ShowWithheldResponse)(nil),    // 4: firebreak.admin.v1.ShowWithheldResponse
-	(*WithheldCell)(nil),            // 5: firebreak.admin.v1.WithheldCell
-	(*ReleaseWithheldRequest)(nil),  // 6: firebreak.admin.v1.ReleaseWithheldRequest
-	(*ReleaseWithheldResponse)(nil), // 7: firebreak.admin.v1.ReleaseWithheldResponse
-	(*DiscardWithheldRequest)(nil),  // 8: firebreak.admin.v1.DiscardWithheldRequest
-	(*DiscardWithheldResponse)(nil), // 9: firebreak.admin.v1.DiscardWithheldResponse
-	(*VerifyRequest)(nil),           // 10: firebreak.admin.v1.VerifyRequest
-	(*VerifyResponse)(nil),          // 11: firebreak.admin.v1.VerifyResponse
-	(*Damage)(nil),                  // 12: firebreak.admin.v1.Damage
-	(*InfoRequest)(nil),             // 13: firebreak.admin.v1.InfoRequest
-	(*InfoResponse)(nil),            // 14: firebreak.admin.v1.InfoResponse
-	(*SwitchesRequest)(nil),         // 15: firebreak.admin.v1.SwitchesRequest
-	(*SwitchesResponse)(nil),        // 16: firebreak.admin.v1.SwitchesResponse
+	(*ResetClockRequest)(nil),       // 0: firebreak.admin.v1.ResetClockRequest
+	(*ResetClockResponse)(nil),      // 1: firebreak.admin.v1.ResetClockResponse
+	(*WithheldRecord)(nil),          // 2: firebreak.admin.v1.WithheldRecord
+	(*ListWithheldRequest)(nil),     // 3: firebreak.admin.v1.ListWithheldRequest
+	(*ListWithheldResponse)(nil),    // 4: firebreak.admin.v1.ListWithheldResponse
+	(*ShowWithheldRequest)(nil),     // 5: firebreak.admin.v1.ShowWithheldRequest
+	(*ShowWithheldResponse)(nil),    // 6: firebreak.admin.v1.ShowWithheldResponse
+	(*WithheldCell)(nil),            // 7: firebreak.admin.v1.WithheldCell
+	(*ReleaseWithheldRequest)(nil),  // 8: firebreak.admin.v1.ReleaseWithheldRequest
+	(*ReleaseWithheldResponse)(nil), // 9: firebreak.admin.v1.ReleaseWithheldResponse
+	(*DiscardWithheldRequest)(nil),  // 10: firebreak.admin.v1.DiscardWithheldRequest
+	(*DiscardWithheldResponse)(nil), // 11: firebreak.admin.v1.DiscardWithheldResponse
+	(*VerifyRequest)(nil),           // 12: firebreak.admin.v1.VerifyRequest
+	(*VerifyResponse)(nil),          // 13: firebreak.admin.v1.VerifyResponse
+	(*Damage)(nil),                  // 14: firebreak.admin.v1.Damage
+	(*InfoRequest)(nil),             // 15: firebreak.admin.v1.InfoRequest
+	(*InfoResponse)(nil),            // 16: firebreak.admin.v1.InfoResponse
+	(*SwitchesRequest)(nil),         // 17: firebreak.admin.v1.SwitchesRequest
+	(*SwitchesResponse)(nil),        // 18: firebreak.admin.v1.SwitchesResponse
 }
 var file_firebreak_admin_v1_admin_proto_depIdxs = []int32{
-	0,  // 0: firebreak.admin.v1.ListWithheldResponse.records:type_name -> firebreak.admin.v1.WithheldRecord
-	0,  // 1: firebreak.admin.v1.ShowWithheldResponse.record:type_name -> firebreak.admin.v1.WithheldRecord
-	5,  // 2: firebreak.admin.v1.ShowWithheldResponse.cells:type_name -> firebreak.admin.v1.WithheldCell
-	12, // 3: firebreak.admin.v1.VerifyResponse.damage:type_name -> firebreak.admin.v1.Damage
-	13, // 4: firebreak.admin.v1.AdminService.Info:input_type -> firebreak.admin.v1.InfoRequest
-	15, // 5: firebreak.admin.v1.AdminService.Switches:input_type -> firebreak.admin.v1.SwitchesRequest
-	1,  // 6: firebreak.admin.v1.AdminService.ListWithheld:input_type -> firebreak.admin.v1.ListWithheldRequest
-	3,  // 7: firebreak.admin.v1.AdminService.ShowWithheld:input_type -> firebreak.admin.v1.ShowWithheldRequest
-	6,  // 8: firebreak.admin.v1.AdminService.ReleaseWithheld:input_type -> firebreak.admin.v1.ReleaseWithheldRequest
-	8,  // 9: firebreak.admin.v1.AdminService.DiscardWithheld:input_type -> firebreak.admin.v1.DiscardWithheldRequest
-	10, // 10: firebreak.admin.v1.AdminService.Verify:input_type -> firebreak.admin.v1.VerifyRequest
-	14, // 11: firebreak.admin.v1.AdminService.Info:output_type -> firebreak.admin.v1.InfoResponse
-	16, // 12: firebreak.admin.v1.AdminService.Switches:output_type -> firebreak.admin.v1.SwitchesResponse
-	2,  // 13: firebreak.admin.v1.AdminService.ListWithheld:output_type -> firebreak.admin.v1.ListWithheldResponse
-	4,  // 14: firebreak.admin.v1.AdminService.ShowWithheld:output_type -> firebreak.admin.v1.ShowWithheldResponse
-	7,  // 15: firebreak.admin.v1.AdminService.ReleaseWithheld:output_type -> firebreak.admin.v1.ReleaseWithheldResponse
-	9,  // 16: firebreak.admin.v1.AdminService.DiscardWithheld:output_type -> firebreak.admin.v1.DiscardWithheldResponse
-	11, // 17: firebreak.admin.v1.AdminService.Verify:output_type -> firebreak.admin.v1.VerifyResponse
-	11, // [11:18] is the sub-list for method output_type
-	4,  // [4:11] is the sub-list for method input_type
+	2,  // 0: firebreak.admin.v1.ListWithheldResponse.records:type_name -> firebreak.admin.v1.WithheldRecord
+	2,  // 1: firebreak.admin.v1.ShowWithheldResponse.record:type_name -> firebreak.admin.v1.WithheldRecord
+	7,  // 2: firebreak.admin.v1.ShowWithheldResponse.cells:type_name -> firebreak.admin.v1.WithheldCell
+	14, // 3: firebreak.admin.v1.VerifyResponse.damage:type_name -> firebreak.admin.v1.Damage
+	15, // 4: firebreak.admin.v1.AdminService.Info:input_type -> firebreak.admin.v1.InfoRequest
+	17, // 5: firebreak.admin.v1.AdminService.Switches:input_type -> firebreak.admin.v1.SwitchesRequest
+	3,  // 6: firebreak.admin.v1.AdminService.ListWithheld:input_type -> firebreak.admin.v1.ListWithheldRequest
+	5,  // 7: firebreak.admin.v1.AdminService.ShowWithheld:input_type -> firebreak.admin.v1.ShowWithheldRequest
+	8,  // 8: firebreak.admin.v1.AdminService.ReleaseWithheld:input_type -> firebreak.admin.v1.ReleaseWithheldRequest
+	10, // 9: firebreak.admin.v1.AdminService.DiscardWithheld:input_type -> firebreak.admin.v1.DiscardWithheldRequest
+	12, // 10: firebreak.admin.v1.AdminService.Verify:input_type -> firebreak.admin.v1.VerifyRequest
+	0,  // 11: firebreak.admin.v1.AdminService.ResetClock:input_type -> firebreak.admin.v1.ResetClockRequest
+	16, // 12: firebreak.admin.v1.AdminService.Info:output_type -> firebreak.admin.v1.InfoResponse
+	18, // 13: firebreak.admin.v1.AdminService.Switches:output_type -> firebreak.admin.v1.SwitchesResponse
+	4,  // 14: firebreak.admin.v1.AdminService.ListWithheld:output_type -> firebreak.admin.v1.ListWithheldResponse
+	6,  // 15: firebreak.admin.v1.AdminService.ShowWithheld:output_type -> firebreak.admin.v1.ShowWithheldResponse
+	9,  // 16: firebreak.admin.v1.AdminService.ReleaseWithheld:output_type -> firebreak.admin.v1.ReleaseWithheldResponse
+	11, // 17: firebreak.admin.v1.AdminService.DiscardWithheld:output_type -> firebreak.admin.v1.DiscardWithheldResponse
+	13, // 18: firebreak.admin.v1.AdminService.Verify:output_type -> firebreak.admin.v1.VerifyResponse
+	1,  // 19: firebreak.admin.v1.AdminService.ResetClock:output_type -> firebreak.admin.v1.ResetClockResponse
+	12, // [12:20] is the sub-list for method output_type
+	4,  // [4:12] is the sub-list for method input_type
 	4,  // [4:4] is the sub-list for extension type_name
 	4,  // [4:4] is the sub-list for extension extendee
 	0,  // [0:4] is the sub-list for field type_name
@@ -1118,7 +1234,7 @@ func file_firebreak_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_firebreak_admin_v1_admin_proto_rawDesc), len(file_firebreak_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

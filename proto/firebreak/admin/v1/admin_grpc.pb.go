@@ -28,6 +28,7 @@ const (
 	AdminService_ReleaseWithheld_FullMethodName = "/firebreak.admin.v1.AdminService/ReleaseWithheld"
 	AdminService_DiscardWithheld_FullMethodName = "/firebreak.admin.v1.AdminService/DiscardWithheld"
 	AdminService_Verify_FullMethodName          = "/firebreak.admin.v1.AdminService/Verify"
+	AdminService_ResetClock_FullMethodName      = "/firebreak.admin.v1.AdminService/ResetClock"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -48,6 +49,9 @@ type AdminServiceClient interface {
 	DiscardWithheld(ctx context.Context, in *DiscardWithheldRequest, opts ...grpc.CallOption) (*DiscardWithheldResponse, error)
 	// Verify reads every row back and compares it with what was received.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyResponse], error)
+	// ResetClock begins anew with the clock of shared tables, once the host's
+	// clock is right again: see docs/reference/clocks-and-deletes.md.
+	ResetClock(ctx context.Context, in *ResetClockRequest, opts ...grpc.CallOption) (*ResetClockResponse, error)
 }
 
 type adminServiceClient struct {
@@ -146,6 +150,16 @@ func (c *adminServiceClient) Verify(ctx context.Context, in *VerifyRequest, opts
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_VerifyClient = grpc.ServerStreamingClient[VerifyResponse]
 
+func (c *adminServiceClient) ResetClock(ctx context.Context, in *ResetClockRequest, opts ...grpc.CallOption) (*ResetClockResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResetClockResponse)
+	err := c.cc.Invoke(ctx, AdminService_ResetClock_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -164,6 +178,9 @@ type AdminServiceServer interface {
 	DiscardWithheld(context.Context, *DiscardWithheldRequest) (*DiscardWithheldResponse, error)
 	// Verify reads every row back and compares it with what was received.
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyResponse]) error
+	// ResetClock begins anew with the clock of shared tables, once the host's
+	// clock is right again: see docs/reference/clocks-and-deletes.md.
+	ResetClock(context.Context, *ResetClockRequest) (*ResetClockResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -194,6 +211,9 @@ func (UnimplementedAdminServiceServer) DiscardWithheld(context.Context, *Discard
 }
 func (UnimplementedAdminServiceServer) Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyResponse]) error {
 	return status.Error(codes.Unimplemented, "method Verify not implemented")
+}
+func (UnimplementedAdminServiceServer) ResetClock(context.Context, *ResetClockRequest) (*ResetClockResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResetClock not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -328,6 +348,24 @@ func _AdminService_Verify_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_VerifyServer = grpc.ServerStreamingServer[VerifyResponse]
 
+func _AdminService_ResetClock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResetClockRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ResetClock(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ResetClock_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ResetClock(ctx, req.(*ResetClockRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -354,6 +392,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DiscardWithheld",
 			Handler:    _AdminService_DiscardWithheld_Handler,
+		},
+		{
+			MethodName: "ResetClock",
+			Handler:    _AdminService_ResetClock_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
