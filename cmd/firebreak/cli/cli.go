@@ -55,10 +55,27 @@ func Main(ctx context.Context, cfg Config) int {
 		fmt.Fprintln(cfg.Err, "firebreak:", text)
 	}
 	if !e.started { // cobra's own: unknown command, flag or argument
+		if meant := meant(c); meant != "" {
+			fmt.Fprintf(cfg.Err, "did you mean '%s'?\n", meant)
+		}
 		fmt.Fprintf(cfg.Err, "see '%s --help'\n", c.CommandPath())
 		return exit.Usage
 	}
 	return exit.Code(err)
+}
+
+// meant is the command that somebody who mistyped one below c may have meant:
+// of those at the top cobra says so by itself.
+func meant(c *cobra.Command) string {
+	typed := c.Flags().Arg(0)
+	if !c.HasParent() || !c.HasSubCommands() || typed == "" {
+		return ""
+	}
+	c.SuggestionsMinimumDistance = 2 // letters
+	if names := c.SuggestionsFor(typed); len(names) > 0 {
+		return c.CommandPath() + " " + names[0]
+	}
+	return ""
 }
 
 func (e *env) root(extra []*cobra.Command) *cobra.Command {
@@ -71,6 +88,7 @@ trouble in that region.
 Exit codes: 0 complete, 1 failed, 2 usage or configuration, 3 not found,
 4 partial (some region is not covered), 5 no router or node answered,
 6 denied.`,
+		Version:       e.version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
@@ -86,6 +104,7 @@ Exit codes: 0 complete, 1 failed, 2 usage or configuration, 3 not found,
 	)
 	root.AddCommand(extra...)
 	root.SetFlagErrorFunc(flagError)
+	root.SetVersionTemplate("{{.Version}}\n")
 	e.notice(root)
 	return root
 }

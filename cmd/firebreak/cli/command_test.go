@@ -19,6 +19,21 @@ import (
 	routerpb "github.com/firebreak-dev/firebreak/proto/firebreak/router/v1"
 )
 
+func TestTyposAreUnderstood(t *testing.T) {
+	for typed, want := range map[string]string{
+		"exce": "\texec\n", "schema lnit .": "did you mean 'firebreak schema lint'?\n", "machine pubish m1": "did you mean 'firebreak machine publish'?\n",
+		"schema xyzzy": "see 'firebreak schema --help'\n",
+	} {
+		got := run(t, "", strings.Fields(typed)...)
+		if got.code != 2 || !strings.Contains(got.err, want) || strings.Contains(got.err, "did you mean") != strings.HasPrefix(want, "did you") {
+			t.Errorf("%s: %+v", typed, got)
+		}
+	}
+	if got := run(t, "", "--version"); got != run(t, "", "version") || got.code != 0 {
+		t.Errorf("--version: %+v", got)
+	}
+}
+
 func TestUsageErrorsAreTwo(t *testing.T) {
 	f := newFleet(t)
 	me := f.as(identity.Operator)
