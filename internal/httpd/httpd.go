@@ -29,6 +29,7 @@ const (
 	maxStreams    = 10_000 // at once on one HTTP/2 connection: a client may have all its subscriptions there
 	maxConns      = 4096   // at once; a file descriptor each
 	maxRequests   = 20_000 // at once, over all connections
+	maxBodies     = 256 << 20
 	pingAfter     = 30 * time.Second
 	pingTimeout   = 15 * time.Second
 )
@@ -43,6 +44,7 @@ type Config struct {
 
 	Conns    int                   // at once; zero means 4096. One more is closed
 	Requests int                   // at once; zero means 20,000. One more is answered 503
+	Bodies   int                   // bytes of large bodies at once; zero means 256 MiB. Beyond it reading one fails with ErrBodies
 	Metrics  prometheus.Registerer // nil leaves metrics unregistered
 }
 
@@ -69,6 +71,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	refused := newRefused(cfg.Metrics)
 	lis = &limited{Listener: lis, most: int64(cmp.Or(cfg.Conns, maxConns)), refused: refused.WithLabelValues("connection")}
+	large := &bodies{most: int64(cmp.Or(cfg.Bodies, maxBodies)), refused: refused.WithLabelValues("body")}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	if cfg.TLS != nil {
@@ -80,7 +83,7 @@ func New(cfg Config) (*Server, error) {
 		protocols.SetUnencryptedHTTP2(true)
 	}
 	return &Server{cfg: cfg, lis: lis, srv: &http.Server{
-		Handler:           bounded(int64(cmp.Or(cfg.Requests, maxRequests)), refused.WithLabelValues("request"), cfg.Handler),
+		Handler:           bounded(int64(cmp.Or(cfg.Requests, maxRequests)), refused.WithLabelValues("request"), large, cfg.Handler),
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		ReadHeaderTimeout: headerTimeout,

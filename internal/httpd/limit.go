@@ -12,7 +12,7 @@ import (
 
 func newRefused(reg prometheus.Registerer) *prometheus.CounterVec {
 	return promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
-		Name: "firebreak_http_refused_total", Help: "Connections closed at once, and requests answered 503, because there were as many as may be, by what.",
+		Name: "firebreak_http_refused_total", Help: "Connections closed at once, and requests and bodies answered 503, because there were as many as may be, by what.",
 	}, []string{"what"})
 }
 
@@ -54,7 +54,7 @@ func (c *counted) Close() error {
 
 // bounded answers 503 to requests beyond a number at once, over all
 // connections: those of HTTP/2 may each have many.
-func bounded(most int64, refused prometheus.Counter, next http.Handler) http.Handler {
+func bounded(most int64, refused prometheus.Counter, large *bodies, next http.Handler) http.Handler {
 	var now atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer now.Add(-1)
@@ -64,6 +64,8 @@ func bounded(most int64, refused prometheus.Counter, next http.Handler) http.Han
 			http.Error(w, "the node has as many requests as it may have at once", http.StatusServiceUnavailable)
 			return
 		}
+		r, done := large.of(r)
+		defer done()
 		next.ServeHTTP(w, r)
 	})
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/firebreak-dev/firebreak/internal/httpd"
 	"github.com/firebreak-dev/firebreak/internal/jsonvalue"
 	"github.com/firebreak-dev/firebreak/internal/live"
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -132,6 +133,9 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) (json.RawMessage,
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	var large *http.MaxBytesError
 	switch {
+	case errors.Is(err, httpd.ErrBodies):
+		plain(w, http.StatusServiceUnavailable, err.Error())
+		return nil, false
 	case errors.As(err, &large):
 		plain(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is over the limit of %d bytes", maxBody))
 		return nil, false

@@ -259,6 +259,49 @@ func TestThousandsOfIdleSubscriptions(t *testing.T) {
 	})
 }
 
+// Clients that send large bodies and never their ends hold no more memory than
+// they may together: the others are told so. Small writes go on beside them.
+func TestLargeBodiesAtOnce(t *testing.T) {
+	s := &server{t: t, dir: t.TempDir(), addr: "127.0.0.1:0", web: httpd.Config{Bodies: 8 << 20}}
+	s.start()
+	t.Cleanup(func() { s.stop() })
+	s.stays("large bodies", func() {
+		const clients = 20
+		part := bytes.Repeat([]byte{' '}, 5<<20)
+		answers := make(chan string, clients)
+		var held []*raw
+		for range clients {
+			c := s.raw()
+			held = append(held, c)
+			_, _ = fmt.Fprintf(c, "POST /v1/queries HTTP/1.1\r\nHost: n\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", 15<<20)
+			go func() { _, _ = c.Write(part) }() // it may be refused before its end
+			go func() {
+				status := make([]byte, len("HTTP/1.1 503"))
+				if _, err := io.ReadFull(c, status); err != nil {
+					status = []byte(err.Error()) // a reset may overtake the answer
+				}
+				answers <- string(status)
+			}()
+		}
+		told := 0
+		for range clients - 1 { // two of 5 MiB are more than 8 MiB
+			switch got := <-answers; {
+			case got == "HTTP/1.1 503":
+				told++
+			case strings.Contains(got, "timeout"):
+				t.Error("a body too much was waited for")
+			}
+		}
+		if told == 0 {
+			t.Error("no client was told why")
+		}
+		s.write(`["INSERT INTO machines (id) VALUES ('small')"]`)
+		for _, c := range held {
+			c.Close()
+		}
+	})
+}
+
 // Beyond the limits connections are closed and requests are answered 503; those
 // that are there are served, and when they end others are.
 func TestLimitsOfConnectionsAndRequests(t *testing.T) {
@@ -273,8 +316,12 @@ func TestLimitsOfConnectionsAndRequests(t *testing.T) {
 		t.Errorf("one request more: %d %s", status, text)
 	}
 	held[0].res.Body.Close()
-	for status := 0; status != http.StatusOK; { // as soon as its end is noticed
+	status, deadline := 0, time.Now().Add(20*time.Second)
+	for status != http.StatusOK && time.Now().Before(deadline) { // as soon as its end is noticed
 		status, _ = s.ask("POST", "/v1/queries", `"SELECT 1"`)
+	}
+	if status != http.StatusOK {
+		t.Errorf("after one ended: %d", status)
 	}
 	var conns []*raw
 	for range 19 {

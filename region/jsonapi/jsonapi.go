@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/firebreak-dev/firebreak/internal/httpd"
 	regionv1 "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
 	"github.com/firebreak-dev/firebreak/region/watch"
 )
@@ -93,6 +94,8 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var large *http.MaxBytesError
 	switch {
+	case errors.Is(err, httpd.ErrBodies):
+		return nil, status.Error(codes.Unavailable, err.Error())
 	case errors.As(err, &large):
 		return nil, &httpError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is over the limit of %d bytes", maxBody)}
 	case err != nil:
