@@ -45,7 +45,7 @@ type Bench struct {
 	About   string // the workload and the target, in one sentence
 	Set     Set
 	Quick   time.Duration                         // what it may take in a quick run; zero means 20s
-	Long    time.Duration                         // in a longer one; zero means 40s
+	Long    time.Duration                         // in a longer one; zero means 24s
 	Missing string                                // why it cannot be run yet; then Run is nil
 	Run     func(context.Context, *Bencher) error // adds measures
 }
@@ -143,7 +143,7 @@ func (r *Runner) Run(ctx context.Context, b Bench) (result.Bench, error) {
 // The time of a bench that names none.
 const (
 	quickTime = 20 * time.Second
-	longTime  = 40 * time.Second
+	longTime  = 24 * time.Second
 )
 
 // Time is how long b may measure in a run of a set, its preparations included.

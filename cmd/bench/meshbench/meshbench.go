@@ -25,7 +25,7 @@ func Benches() []bench.Bench {
 			About: "A node on an empty disk joins one with 250,000 rows: ready within 2 s, at most 45 B per row on the wire, and the donor's p99 of commits at most doubles."},
 		{Name: "sync-sockets", Title: "B10 over sockets", Set: bench.Full, Run: atRest,
 			About: "32 nodes over QUIC on loopback: at rest at most 64 bytes per exchange; comparisons of leaves while 200 rows a second are written."},
-		{Name: "B24", Title: "detect-failure", Set: bench.Full, Run: detect,
+		{Name: "B24", Title: "detect-failure", Set: bench.Full, Long: 60 * time.Second, Run: detect,
 			About: "64 nodes: all know of a killed one within 6 s; with short CPUs at most half as many live ones are taken for dead as by memberlist."},
 		{Name: "B26", Title: "soak", Set: bench.Soak, Run: soak,
 			About: "Half an hour of writes, restarts and jumping clocks, then a node away for ten minutes: the heap does not grow, and all roots are equal 10 s after."},
