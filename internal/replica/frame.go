@@ -151,6 +151,9 @@ func (r *reader) number() uint64 {
 	return n
 }
 
+// nameMemory is what a name of n bytes takes.
+func nameMemory(n int) int { return (n + 15) &^ 15 }
+
 // count reads a number of items of at least size bytes each, which take so
 // much memory each.
 func (r *reader) count(limit, size, memory int) int {
@@ -175,7 +178,7 @@ func (r *reader) node() record.Node {
 		r.fail(errors.New("node name of bad length"))
 		return ""
 	}
-	r.charge(int(n))
+	r.charge(nameMemory(int(n)))
 	return record.Node(r.take(n))
 }
 
@@ -187,7 +190,7 @@ func (r *reader) writer() (w record.Writer) {
 		} else if w.Node == "" {
 			r.fail(errors.New("writer without a node"))
 		}
-		r.charge(len(w.Node))
+		r.charge(nameMemory(len(w.Node)))
 	}
 	return w
 }
