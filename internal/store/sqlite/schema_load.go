@@ -165,7 +165,23 @@ func (db *DB) LoadSchema(ctx context.Context, l SchemaLoad) (SchemaPlan, error) 
 	return p, nil
 }
 
+// maxReplans is how often a load that is bound to no plan looks again: nodes
+// whose files change at one moment define the same things.
+const maxReplans = 10
+
 func (db *DB) loadSchema(ctx context.Context, l SchemaLoad) (SchemaPlan, error) {
+	p, err := db.loadPlanned(ctx, l)
+	for range maxReplans {
+		if l.Hash != "" || !errors.Is(err, ErrSchemaMoved) {
+			break
+		}
+		p, err = db.loadPlanned(ctx, l)
+	}
+	return p, err
+}
+
+// loadPlanned loads what the difference is now, unless that changes meanwhile.
+func (db *DB) loadPlanned(ctx context.Context, l SchemaLoad) (SchemaPlan, error) {
 	p, err := db.PlanSchema(ctx, l.Tables)
 	if err != nil {
 		return p, err

@@ -305,6 +305,28 @@ func TestRefusedLoadChangesNothing(t *testing.T) {
 	r.all("SELECT count(*) FROM sqlite_schema WHERE name = 'fine'", "[[0]]")
 }
 
+// Nodes whose files change at one moment define the same: who comes second has
+// less left to do, and is not refused for it.
+func TestLoadsAtOneMomentAllSucceed(t *testing.T) {
+	r := newRegion(t, "w1")
+	r.load("w1", shop)
+	for i := range 5 {
+		files := parse(t, strings.Replace(shop, ", d TEXT", fmt.Sprintf(", d TEXT, e%d TEXT, g%d TEXT AS (d)", i, i), 1)+fmt.Sprintf("CREATE INDEX x%d ON items (c);", i))
+		errs := make(chan error)
+		for range 8 {
+			go func() {
+				_, err := r.nodes["w1"].LoadSchema(t.Context(), sqlite.SchemaLoad{Tables: files, Who: "me"})
+				errs <- err
+			}()
+		}
+		for range 8 {
+			if err := <-errs; err != nil {
+				t.Errorf("load %d: %v", i, err)
+			}
+		}
+	}
+}
+
 // A plan warns of what it makes, once: not of what was there before.
 func TestPlanWarnsOfTypesThatAreNone(t *testing.T) {
 	r := newRegion(t, "w1")
