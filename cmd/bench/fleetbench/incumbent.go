@@ -100,6 +100,10 @@ func (r *race) compare(ctx context.Context, b *bench.Bencher, s rival) error {
 		target = result.AtLeast(10)
 	}
 	b.Count(name+": of what the incumbent holds", "×", held/s.held, target)
+	if held == 0 {
+		b.Note("%s: not even %d updates a second were held, so there is nothing to measure at half of it", name, raceFrom/4)
+		return nil
+	}
 	half := func(ctx context.Context, _ int) (bench.Values, error) {
 		u, err := r.usage(ctx, held/2)
 		return bench.Values{"cpu": u.cpu / s.cpu, "bytes": u.bytes / s.bytes}, err
