@@ -84,7 +84,8 @@ func (t *table) encode(row store.Row, order string) (record.Record, error) {
 		size += 24 + len(v.Data)
 	}
 	cells := make([]byte, 0, size)
-	for _, c := range t.columns {
+	for i := range t.columns {
+		c := &t.columns[i]
 		if v := row[c.at]; !v.Equal(c.absent) {
 			cells = record.AppendCell(cells, record.Cell{Column: c.ID, Value: v})
 		}
@@ -117,8 +118,8 @@ func (t *table) order(row store.Row) (string, error) {
 // missing names a column that may not be NULL and is: REPLACE would write its
 // default for it.
 func (t *table) missing(row store.Row) string {
-	for _, c := range t.columns {
-		if c.NotNull && row[c.at].Type == record.Null {
+	for i := range t.columns {
+		if c := &t.columns[i]; c.NotNull && row[c.at].Type == record.Null {
 			return c.Name
 		}
 	}

@@ -192,7 +192,11 @@ func (w *work) judge(o *offer) (fault, error) {
 	if c := t.missing(row); c != "" {
 		return bad(store.ReasonConstraint, "NOT NULL constraint failed: %s.%s", t.Name, c)
 	}
-	for _, c := range t.columns {
+	for i := range t.columns {
+		c := &t.columns[i] // large, and this is done for every row
+		if surelyKept(c.affinity, row[c.at]) {
+			continue
+		}
 		if kept, err := w.kept(c.affinity, row[c.at]); err != nil || !kept {
 			return fault{store.ReasonConstraint, "value does not fit column " + c.Name, true}, err
 		}

@@ -89,8 +89,8 @@ func (x *tx) put(t *table, row store.Row) error {
 		return err
 	}
 	at.now, at.known = append(slices.Clone(at.cols), row[len(t.Key):]...), true
-	for _, c := range t.columns {
-		if !surelyKept(c.affinity, row[c.at]) {
+	for i := range t.columns {
+		if c := &t.columns[i]; !surelyKept(c.affinity, row[c.at]) {
 			at.known = false
 		}
 	}
