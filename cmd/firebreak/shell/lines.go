@@ -9,13 +9,25 @@ import (
 )
 
 // Script reads lines of a script.
-type Script struct{ r *bufio.Reader }
+type Script struct {
+	r     *bufio.Reader
+	begun bool
+}
+
+// mark is what some editors put before a text, to say that it is UTF-8.
+const mark = "\xef\xbb\xbf"
 
 // NewScript reads from r.
-func NewScript(r io.Reader) *Script { return &Script{bufio.NewReader(r)} }
+func NewScript(r io.Reader) *Script { return &Script{r: bufio.NewReader(r)} }
 
 // Line implements [Lines]. A line longer than a statement may be is an error.
 func (s *Script) Line(bool) (string, error) {
+	if !s.begun {
+		s.begun = true
+		if b, err := s.r.Peek(len(mark)); err == nil && string(b) == mark {
+			_, _ = s.r.Discard(len(mark)) // what was peeked at is there
+		}
+	}
 	var b []byte
 	for {
 		part, err := s.r.ReadSlice('\n')

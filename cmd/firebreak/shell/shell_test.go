@@ -88,6 +88,16 @@ func TestSplitKnowsTextsNamesAndComments(t *testing.T) {
 	}
 }
 
+func TestScriptMayBeginWithItsEncoding(t *testing.T) {
+	for _, script := range []string{"\xef\xbb\xbfSELECT 2;\r\nSELECT\r\n3;\r\n", "\xef\xbb\xbfSELECT 2;\nSELECT\n3;"} {
+		var db database
+		err := shell.Run(t.Context(), shell.Config{DB: &db, Lines: shell.NewScript(strings.NewReader(script)), Out: io.Discard, Err: io.Discard, Script: true})
+		if diff := cmp.Diff([]string{"read SELECT 2", "read SELECT\n3"}, db.asked); diff != "" || err != nil {
+			t.Errorf("%q: %v, asked (-want +got):\n%s", script, err, diff)
+		}
+	}
+}
+
 func TestStatementWithoutEndIsDropped(t *testing.T) {
 	var db database
 	var errs strings.Builder

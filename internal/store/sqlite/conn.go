@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"path/filepath"
 
 	"github.com/mattn/go-sqlite3"
 
@@ -44,11 +45,16 @@ func openConn(path, mode string) (*conn, error) { return openVia(path, mode, nat
 // openVia opens path with bounded temporary files, unless temp is zero. The
 // connection owns temp.
 func openVia(path, mode string, temp native.Temp) (*conn, error) {
+	full, err := filepath.Abs(path) // of another, the first part would be the name of a host
+	if err != nil {
+		temp.Free()
+		return nil, err
+	}
 	query := "mode=" + mode + "&_busy_timeout=5000"
 	if temp != (native.Temp{}) {
 		query += "&vfs=" + temp.Name()
 	}
-	c, err := openDSN((&url.URL{Scheme: "file", Path: path, RawQuery: query}).String())
+	c, err := openDSN((&url.URL{Scheme: "file", Path: full, RawQuery: query}).String())
 	if err != nil {
 		temp.Free()
 		return nil, err

@@ -28,6 +28,28 @@ func foreignFile(t *testing.T, sql string) string {
 	return path
 }
 
+// Paths are as people write them: below the directory they are in, and with
+// what means something in an address.
+func TestForeignDatabaseIsFoundByAnyPath(t *testing.T) {
+	made := foreignFile(t, `CREATE TABLE t (k PRIMARY KEY)`)
+	t.Chdir(filepath.Dir(made))
+	for _, path := range []string{"other.db", "./other.db", "a b?c#d%20.db"} {
+		if err := os.Link(made, path); err != nil && !errors.Is(err, os.ErrExist) {
+			t.Fatal(err)
+		}
+		f, err := sqlite.OpenForeign(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tables, err := f.Tables(t.Context()); err != nil || len(tables) != 1 {
+			t.Errorf("%s: tables %v, %v", path, tables, err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestForeignDatabaseIsReadAsItIs(t *testing.T) {
 	path := foreignFile(t, `CREATE TABLE "a ""b" (k, d TIMESTAMP, g AS (k || 'x'), PRIMARY KEY (d, k));
 		INSERT INTO "a ""b" (k, d) VALUES (x'', '2026-03-01 10:00:00'), (2, 1700000000000), ('x', NULL);
