@@ -107,7 +107,7 @@ sim-equal: ## The same seeds take one course on one processor, on two, and under
 	done
 
 .PHONY: mutants
-mutants: ## Break the code in over twenty places, one at a time: the simulator must catch each
+mutants: ## Break the code in some fifty places, one at a time: the simulator must catch each
 	$(GO) test -count=1 -v -timeout 30m -run TestMutants ./cmd/firebreak/fedsim -mutants | grep -v --line-buffered '^=== '
 
 .PHONY: sim-long

@@ -95,18 +95,6 @@ func tombstonesGo(f *federation) error {
 	})
 }
 
-func closesConfirmed(_ *federation, h happened) error {
-	if h.entry == nil || h.entry.Local == nil || h.replica.doubts == 0 {
-		return nil
-	}
-	for _, rec := range h.entry.Local.Records {
-		if rec.Table == closings {
-			return fmt.Errorf("%s closes its earlier starts while its daemon looks at its rows", h.replica.id())
-		}
-	}
-	return nil
-}
-
 // eachOwned calls fn for every owned record that r has received and keeps.
 func (r *replica) eachOwned(fn func(record.Record, record.Changeset) error) error {
 	snap, err := r.store.Snapshot(context.Background())

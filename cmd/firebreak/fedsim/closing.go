@@ -116,6 +116,9 @@ func (r *replica) collect() {
 			r.fed().hit(HitAbsent)
 		}
 	}
+	r.collecting = true
+	r.follow()
+	r.collecting = false
 	for _, n := range r.core.Stats().Closing.Waiting {
 		if p := r.fed().procs[string(n)]; p != nil && !p.up() {
 			r.fed().hit(HitWaited)

@@ -24,3 +24,15 @@ func TestReferenceListsWhatIsHeldAndMustBeReached(t *testing.T) {
 		}
 	}
 }
+
+func TestReferenceListsMutants(t *testing.T) {
+	data, err := os.ReadFile("../../../docs/reference/simulation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutants() {
+		if want := fmt.Sprintf("\n| %s | %d |\n", m.name, m.within); !strings.Contains(string(data), want) {
+			t.Errorf("docs/reference/simulation.md lacks %q", want)
+		}
+	}
+}

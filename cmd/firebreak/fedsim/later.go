@@ -62,16 +62,26 @@ func (a *author) past(at time.Duration, cluster []string) {
 func (f *federation) goOn() error {
 	f.keep()
 	_ = f.each(func(r *replica) error {
-		r.store.Sync()
 		r.steady = true
 		return nil
 	})
 	for _, m := range f.order {
 		m.common, m.before = m.kept, len(m.order)
 	}
-	f.passed += later
+	f.passDays()
 	f.healed = false
 	return f.playPart(later, f.world.Now(), f.opts.Spread/2)
+}
+
+// passDays has all clocks go on, and what is on disks synced.
+func (f *federation) passDays() {
+	_ = f.each(func(r *replica) error {
+		if r.proc.up() {
+			r.store.Sync()
+		}
+		return nil
+	})
+	f.passed += later
 }
 
 // change gives r, which is down, another disk.
@@ -79,7 +89,7 @@ func (r *replica) change(d disk, mine []record.Point, image bool) {
 	r.disk, r.mine, r.putBack, r.back, r.steady = d, mine, image, image, false
 	m := r.realm
 	m.restored = true
-	m.adrift = m.common != nil && !slices.ContainsFunc(r.fed().of(m), func(o *replica) bool { return o.steady })
+	m.adrift = m.adrift || m.common != nil && !slices.ContainsFunc(r.fed().of(m), func(o *replica) bool { return o.steady })
 }
 
 // unsure reports whether it is not promised which way a row goes: it is a

@@ -29,6 +29,8 @@ type seen struct {
 	shown map[place]record.Point
 	nodes map[record.Node]store.NodeState
 	held  map[place]store.Withheld
+
+	floors map[record.Writer][len(record.Kinds)]record.Version
 }
 
 // has reports whether r has received a point.
@@ -39,7 +41,14 @@ func (r *replica) has(p record.Point) bool {
 // readAll learns what a reader sees at the start.
 func (r *replica) readAll(snap store.Snapshot) {
 	before := r.seen.held
-	r.seen = seen{map[place]record.Point{}, map[record.Node]store.NodeState{}, map[place]store.Withheld{}}
+	r.seen = seen{
+		map[place]record.Point{}, map[record.Node]store.NodeState{}, map[place]store.Withheld{}, map[record.Writer][len(record.Kinds)]record.Version{},
+	}
+	ws, err := snap.Writers()
+	if err != nil {
+		panic(err)
+	}
+	r.seen.raise(ws)
 	nodes, err := snap.Nodes()
 	if err != nil {
 		panic(err)
@@ -92,6 +101,7 @@ func (r *replica) took(e store.Entry) {
 	}
 	r.fed().happen(h)
 	r.learn(e.Nodes)
+	r.seen.raise(e.States)
 	if len(e.Forgotten) > 0 {
 		r.fed().hit(HitForgotten)
 	}

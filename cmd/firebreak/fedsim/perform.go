@@ -31,6 +31,11 @@ func (f *federation) perform(a sim.Action) {
 	switch {
 	case a.Kind == doWeather:
 		f.net.SetWeather(storms[a.N])
+	case a.Kind == doDays:
+		f.passDays()
+		for _, m := range f.order {
+			m.adrift = true
+		}
 	case p == nil, f.opts.SQLite && (a.Kind == doClock || a.Kind == putForged || a.Kind == doForeign):
 		return
 	case a.Kind == doCut:
@@ -104,9 +109,13 @@ func (p *process) whileDown(a sim.Action) {
 	p.start()
 }
 
-// wipe empties the disks of p, which is down.
+// wipe empties the disks of p, which is down. It then knows of those whom it
+// meets, and of whom they tell. Two such nodes that meet nobody else would close
+// each other's starts without the rest, which is a known limit: so one at a time.
 func (p *process) wipe() {
-	p.met = nil
+	if !slices.ContainsFunc(p.peers(), func(o *process) bool { return len(o.met) < len(o.peers()) }) {
+		p.met = nil
+	}
 	for _, r := range p.lanes {
 		r.change(p.fed.newDisk(), nil, false)
 	}

@@ -29,7 +29,8 @@ func Properties() []sim.Property[*federation, happened] {
 		{ID: "S14", Says: "a withheld record is received, not pushed on, and holds nothing up", Event: withheldIsReceived, Quiet: withheldHoldsNothingUp},
 		{ID: "S15", Says: "a change of schema makes no record", Event: schemaMakesNoRecord},
 		{ID: "Q1", Says: "no queue grows beyond its cap", Event: queuesAreCapped, Quiet: linksAreCapped},
-		{ID: "CLOSE", Says: "no start closes while its daemon has yet to vouch for a row", Event: closesConfirmed},
+		{ID: "CLOSE", Says: saysClose, Event: closesAsSaid},
+		{ID: "FLOOR", Says: saysFloor, Event: collectsAsRuled},
 		{ID: "Q6", Says: saysQ6, Quiet: tombstonesGo},
 		{ID: "LOST", Says: "every frame came to a fate that is named, and every write is everywhere or its loss is explained", Quiet: lossIsExplained},
 	}
@@ -181,10 +182,15 @@ func nothingComesBack(_ *federation, h happened) error {
 		for _, c := range h.entry.Changes {
 			at := place{r.realm.named(c.Table), c.Key}
 			before, ok := r.seen.shown[at]
-			if c.New == nil || !ok || r.realm.unsure(at) {
+			if c.New == nil || r.realm.unsure(at) {
 				continue
 			}
-			if old, now := r.realm.rankOf(at, before), r.realm.rankOf(at, c.Point); record.Wins(old, now) && !r.closesUnmet(before, h.entry.Nodes) {
+			if !ok && h.entry.Point.Writer.IsZero() { // by a listing
+				if v := r.judge(at); v.top.rec.Deleted && !v.higher && record.Wins(v.top.rank, r.realm.rankOf(at, c.Point)) {
+					return fmt.Errorf("%s shows %v of %q again, deleted by %v", r.id(), c.Point, at.key, v.top.at)
+				}
+			}
+			if old, now := r.realm.rankOf(at, before), r.realm.rankOf(at, c.Point); ok && record.Wins(old, now) && !r.closesUnmet(before, h.entry.Nodes) {
 				return fmt.Errorf("%s goes back from %v to %v in %s %q", r.id(), before, c.Point, c.Table, c.Key)
 			}
 		}

@@ -77,16 +77,17 @@ type realm struct {
 	commits  map[record.Point]record.Changeset
 	order    []record.Point
 	heads    map[record.Writer]record.Version
-	rows     map[place][]written    // what competes for each row
-	over     map[record.Node]uint64 // the boot up to which somebody has evicted or closed a node
-	evicted  map[record.Node]bool   // at some time
+	rows     map[place][]written         // what competes for each row
+	over     map[record.Node]uint64      // the boot up to which somebody has evicted or closed a node
+	closed   map[closedBoot]record.Point // by which closing
+	evicted  map[record.Node]bool        // at some time
 	acks     []ack
 	kept     map[record.Point]bool  // what some disk had when the faults ended
 	weak     map[record.Writer]bool // of starts that ended without having met a later one
 	restored bool                   // some disk was lost or put back
 	common   map[record.Point]bool  // everybody had it when days passed; nil before
 	before   int                    // length of order then
-	adrift   bool                   // no disk is left that was there then
+	adrift   bool                   // no disk is left that was there then, or days passed with somebody away
 	stray    map[place]bool         // shared rows that an image brings from before that
 	late     map[record.Point]bool  // what came back on an image, or an evicted node's disk, alone, after its node had closed or been evicted
 }
@@ -103,7 +104,7 @@ func newRealm(cluster, lane string) *realm {
 	m := &realm{
 		name: cluster + "/" + lane, cluster: "region/" + cluster, lane: lane, byID: map[record.TableID]schema.Table{}, ids: map[string]record.TableID{},
 		starts: map[record.Writer]bool{}, contents: map[record.Point]string{}, commits: map[record.Point]record.Changeset{},
-		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, evicted: map[record.Node]bool{}, late: map[record.Point]bool{}, stray: map[place]bool{}, weak: map[record.Writer]bool{},
+		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, evicted: map[record.Node]bool{}, closed: map[closedBoot]record.Point{}, late: map[record.Point]bool{}, stray: map[place]bool{}, weak: map[record.Writer]bool{},
 	}
 	if cluster == "global" {
 		m.cluster = cluster
@@ -154,7 +155,7 @@ func (m *realm) wrote(c record.Changeset, again bool, began []record.Writer) err
 	m.contents[p], m.commits[p] = content, c
 	m.order = append(m.order, p)
 	for _, r := range c.Records {
-		m.ends(r, c.Writer)
+		m.ends(r, p)
 		if _, ok := m.byID[r.Table]; !ok || r.ForeignOwner(c.Writer) {
 			continue // a table of the engine, or what competes for nothing
 		}
@@ -168,7 +169,7 @@ func (m *realm) wrote(c record.Changeset, again bool, began []record.Writer) err
 }
 
 // ends notes up to which boot a record ends a node's starts.
-func (m *realm) ends(r record.Record, w record.Writer) {
+func (m *realm) ends(r record.Record, p record.Point) {
 	switch r.Table {
 	case m.ids[gone]:
 		if row, _, err := m.byID[r.Table].Row(r); err == nil {
@@ -176,7 +177,9 @@ func (m *realm) ends(r record.Record, w record.Writer) {
 			m.over[n], m.evicted[n] = max(m.over[n], uint64(row[1].Int)), true
 		}
 	case closings:
-		m.over[w.Node] = max(m.over[w.Node], w.Boot-1)
+		n, up := p.Writer.Node, p.Writer.Boot-1
+		m.over[n] = max(m.over[n], up)
+		m.closed[closedBoot{n, up}] = p
 	}
 }
 

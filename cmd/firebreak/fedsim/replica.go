@@ -33,16 +33,17 @@ type replica struct {
 	trace   sim.Trace      // of all its starts
 
 	// Of this start; the last one's while it is down.
-	store   opened
-	answers *runner.Answers
-	core    *core.Core
-	feed    store.Feed
-	began   []record.Writer
-	server  *sim.Server
-	wakeAt  time.Duration
-	doubts  int           // looks of its daemon at its rows that are not done
-	known   record.Writer // last announced
-	seen    seen
+	store      opened
+	answers    *runner.Answers
+	core       *core.Core
+	feed       store.Feed
+	began      []record.Writer
+	server     *sim.Server
+	wakeAt     time.Duration
+	collecting bool          // what the feed tells of is a collection
+	doubts     int           // looks of its daemon at its rows that are not done
+	known      record.Writer // last announced
+	seen       seen
 
 	directory *ledger // of a lane, if the report path is played; else nil
 }
@@ -96,7 +97,7 @@ func (r *replica) open() {
 		panic(err)
 	}
 	r.store, r.server, r.wakeAt = st, sim.NewServer(w), 0
-	r.doubts = 0
+	r.doubts, r.collecting = 0, false
 	r.answers = runner.NewAnswers(st.Snapshot)
 	r.known, r.began = st.Writer(), []record.Writer{st.Writer()}
 	r.fed().happen(happened{replica: r, start: st.Writer(), states: all.States, boots: all.Boots})

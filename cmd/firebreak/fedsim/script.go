@@ -36,6 +36,7 @@ const (
 	doCut     = "cut"
 	doJoin    = "join"
 	doWeather = "weather"
+	doDays    = "days"  // pass, whoever is away: shared writes may come late then
 	doClock   = "clock" // N milliseconds off
 	doFull    = "disk-full"
 	doRoom    = "disk-room"
