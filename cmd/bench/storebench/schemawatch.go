@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/bench/load"
 	"github.com/firebreak-dev/firebreak/internal/record"
