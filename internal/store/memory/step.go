@@ -48,6 +48,9 @@ func (s *step) take(h held, now time.Time) {
 		return
 	}
 	if h.rec.ForeignOwner(h.at.Writer) {
+		if s.st.hasForeign(h) {
+			return // a listing has brought it
+		}
 		h.reason, h.detail, h.since = store.ReasonOwner, "its owner is not its writer's node", now
 		s.st.foreign = append(s.st.foreign, h)
 		s.count(h, true)

@@ -105,11 +105,7 @@ func (s *step) catchUp(l store.ListingPage, mine []record.Writer, now time.Time)
 		}
 	}
 	for _, h := range take {
-		if !h.rec.ForeignOwner(h.at.Writer) || !slices.ContainsFunc(s.st.foreign, func(f held) bool {
-			return foreignID(f.rec, f.at) == foreignID(h.rec, h.at)
-		}) {
-			s.take(h, now)
-		}
+		s.take(h, now)
 	}
 	s.takeOver(end)
 }
@@ -117,6 +113,11 @@ func (s *step) catchUp(l store.ListingPage, mine []record.Writer, now time.Time)
 // foreignID tells records in another node's name apart.
 func foreignID(r record.Record, at record.Point) record.Rank {
 	return record.Rank(at.String()+" "+place{r.Table, r.Key}.String()) + r.Rank(at)
+}
+
+// hasForeign reports whether a record in another node's name is here.
+func (st *state) hasForeign(h held) bool {
+	return slices.ContainsFunc(st.foreign, func(f held) bool { return foreignID(f.rec, f.at) == foreignID(h.rec, h.at) })
 }
 
 // dropGone drops the rows that the responder knows to be gone, and returns

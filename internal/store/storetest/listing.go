@@ -176,6 +176,17 @@ func listingBringsNothingBack(t *testing.T, s *suite) {
 	}
 }
 
+// A listing brings a record whose version comes after it: that counts once.
+func listedRecordCountsOnce(t *testing.T, s *suite) {
+	a, b := s.open("a"), s.open("b")
+	s.apply(a, changeset(bob, 1, s.now, owned("c", "x", "forged", 1), owned("b", "y", "v", 1)))
+	s.take(a, b, store.CatchUp, nil, everyScope("b")...)
+	s.apply(b, s.everything(a, bob)...)
+	if diff := cmp.Diff(s.state(a, bob), s.state(b, bob)); diff != "" {
+		t.Errorf("one has it by a listing too (-without +with):\n%s", diff)
+	}
+}
+
 func listingMakesComplete(t *testing.T, s *suite) {
 	a, b := s.open("a"), s.open("b")
 	s.closes(a)

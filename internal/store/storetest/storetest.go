@@ -99,6 +99,7 @@ func Run(t *testing.T, h Harness) {
 		{"ListingDropsWhatIsGoneThere", listingDropsWhatIsGoneThere},
 		{"ListingEndsOnce", listingEndsOnce},
 		{"ListingBringsNothingBack", listingBringsNothingBack},
+		{"ListedRecordCountsOnce", listedRecordCountsOnce},
 		{"ListingMakesComplete", listingMakesComplete},
 		{"RepairMakesTheScopeTheSame", repairMakesTheScopeTheSame},
 		{"ListingLeavesWhatThisStartWrote", listingLeavesWhatThisStartWrote},
