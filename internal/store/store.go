@@ -221,10 +221,10 @@ type Store interface {
 	// Renew takes a new writer with a boot of at least boot, above all that is
 	// known, closed or evicted of this node, and stamps again under it what
 	// this start has written, so that it ranks above an earlier writer that
-	// the node had not known of. Closings are not stamped again. Where nothing
-	// but an eviction asks for it, nor are shared and ranked records: it does
-	// not touch them, and under another name they would come back where
-	// others have collected their delete.
+	// the node had not known of. Closings are not stamped again, nor what an
+	// eviction has dropped. Where nothing but an eviction asks for it, nor are
+	// shared and ranked records: it does not touch them, and under another name
+	// they would come back where others have collected their delete.
 	Renew(ctx context.Context, boot uint64) (record.Writer, error)
 	// ResetClock takes a new writer and a clock of shared tables that begins at
 	// the wall of now. A row of VoidTable makes void what earlier writers of

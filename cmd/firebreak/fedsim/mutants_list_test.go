@@ -46,7 +46,7 @@ func receivingMutants() []mutant {
 		one("dedupe before durable apply", 20, pushFile, "e.pending = e.pending.With(d.rang)", "e.Received = e.Received.With(d.rang)"),
 		one("a writer is continued after a restart", 20, memFile, "	boot = max(boot, uint64(max(0, s.cfg.Now().Unix()))",
 			"	if ws := s.st.ownWriters(s.cfg.Node); len(ws) > 0 && boot == 0 {\n		return ws[len(ws)-1]\n	}\n	boot = max(boot, uint64(max(0, s.cfg.Now().Unix()))"),
-		one("rows found on disk are published again", 400, memFile, "s.disk.ownedSince(s.since)", "s.disk.ownedSince(0)"),
+		one("rows found on disk are published again", 400, memFile, "s.disk.ownedSince(s.since, ", "s.disk.ownedSince(0, "),
 		one("no higher boot for a clock that went back", 400, pushFile, "if boot < c.self.Boot || c.renewing {", "if true {"),
 		one("acceptance looks at the order of arrival", 20, stepFile, "if ok && !record.Wins(h.rec.Rank(h.at), old.top.rec.Rank(old.top.at)) {", "if false {"),
 		one("a foreign-owned record competes for the key", 20, stepFile, "if h.rec.ForeignOwner(h.at.Writer) {", "if false {"),

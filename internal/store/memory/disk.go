@@ -42,12 +42,13 @@ type collection struct {
 }
 
 // ownedSince lists the owned records, closings aside, that were written here at or after a
-// place in the log, the last of each row, by table and key. They count even
-// where an earlier writer with a higher boot outranks them already.
-func (d *Disk) ownedSince(from int) []record.Record {
+// place in the log by writers above an evicted boot, the last of each row, by
+// table and key. They count even where an earlier writer with a higher boot
+// outranks them already.
+func (d *Disk) ownedSince(from int, evicted uint64) []record.Record {
 	last := map[place]record.Record{}
 	for _, e := range d.log[from:] {
-		if e.local == nil {
+		if e.local == nil || e.local.Writer.Boot <= evicted {
 			continue
 		}
 		for _, r := range e.local.Records {

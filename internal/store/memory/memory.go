@@ -231,7 +231,7 @@ func (s *Store) Renew(ctx context.Context, boot uint64) (record.Writer, error) {
 		return record.Writer{}, store.ErrClosed
 	}
 	mine := s.disk.startsSince(s.since)
-	records := s.disk.ownedSince(s.since)
+	records := s.disk.ownedSince(s.since, s.st.nodes[s.cfg.Node].Evicted)
 	if !s.st.onlyEvicted(mine, boot) || s.cfg.Mutant.is(RenewShared) {
 		records = append(records, s.st.othersOf(mine)...)
 	}

@@ -129,6 +129,38 @@ func evictedStartLeavesWhatIsShared(t *testing.T, s *suite) {
 	}
 }
 
+// What an eviction has dropped is gone, also for the start that wrote it: whoever
+// runs the node is asked what is true. What it writes from then on stands.
+func evictedRowsAreNotStampedAgain(t *testing.T, s *suite) {
+	st, peer := s.open("a"), s.open("b")
+	s.put(st, "things", thing("a", "x", "v", 1), thing("a", "y", "v", 1))
+	s.delete(st, "things", "a", "y")
+	first := st.Writer()
+	evict := changeset(record.Writer{Node: "b", Boot: 1, Bits: 1}, 1, s.now,
+		mustRecord(Tables()[3], store.Row{record.Of("a"), record.Of(int64(first.Boot))}, ""))
+	s.apply(st, evict)
+	w, err := st.Renew(t.Context(), first.Boot+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows, got := s.rows(st, "things"), s.state(st, w).Received; len(rows) > 0 || got.Head != 0 {
+		t.Errorf("the evicted start wrote again up to %v: %v", got, rows)
+	}
+	// The next one, because of an earlier start, takes along what is of now alone.
+	s.put(st, "things", thing("a", "z", "v", 1))
+	if _, err := st.Renew(t.Context(), w.Boot+10); err != nil {
+		t.Fatal(err)
+	}
+	s.apply(peer, evict)
+	s.transfer(st, peer)
+	want := []store.Row{thing("a", "z", "v", 1)}
+	for name, of := range map[string]store.Store{"the node": st, "a peer": peer} {
+		if diff := cmp.Diff(want, s.rows(of, "things")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 // A closing names its writer: under another it would say nothing.
 func closingIsNotStampedAgain(t *testing.T, s *suite) {
 	st, peer := s.open("a"), s.open("b")

@@ -85,6 +85,7 @@ func Run(t *testing.T, h Harness) {
 		{"ReceivedSetDecidesEverything", receivedSetDecidesEverything},
 		{"RenewStampsOnlyThisStart", renewStampsOnlyThisStart},
 		{"EvictedStartLeavesWhatIsShared", evictedStartLeavesWhatIsShared},
+		{"EvictedRowsAreNotStampedAgain", evictedRowsAreNotStampedAgain},
 		{"ClosingIsNotStampedAgain", closingIsNotStampedAgain},
 		{"FeedTellsEveryCommitInOrder", feedTellsEveryCommitInOrder},
 		{"FeedResumesOverARestart", feedResumesOverARestart},
