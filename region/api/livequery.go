@@ -32,7 +32,7 @@ func (s *Server) Exec(ctx context.Context, req *regionv1.ExecRequest) (*regionv1
 	if err != nil {
 		return nil, execError(err)
 	}
-	out := &regionv1.ExecResponse{Written: &regionv1.Written{Changed: uint64(commit.Records)}}
+	out := &regionv1.ExecResponse{Written: &regionv1.Written{Changed: uint64(commit.Records), DelayedMs: commit.Delayed.Milliseconds()}}
 	if commit.Point.Version > 0 {
 		out.Written.Points = append(out.Written.Points, PointProto(commit.Point))
 	}

@@ -207,7 +207,7 @@ func (l *list) add(m *regionv1.Machine) error {
 }
 
 func written(w ledger.Written) *regionv1.Written {
-	out := &regionv1.Written{Changed: w.Changed, Unchanged: w.Unchanged}
+	out := &regionv1.Written{Changed: w.Changed, Unchanged: w.Unchanged, DelayedMs: w.Delayed.Milliseconds()}
 	for _, p := range w.Points {
 		out.Points = append(out.Points, PointProto(p))
 	}

@@ -91,11 +91,13 @@ type Written struct {
 	Changed   uint64         // rows
 	Unchanged uint64
 	Standing  []record.Point // for parts that changed nothing: what is there
+	Delayed   time.Duration  // waited because this node writes more than its budget
 }
 
 func (w *Written) add(c store.Commit, rows int) {
 	w.Changed += uint64(c.Records)
 	w.Unchanged += uint64(max(rows-c.Records, 0))
+	w.Delayed += c.Delayed
 	if c.Point != (record.Point{}) {
 		w.Points = append(w.Points, c.Point)
 	}

@@ -462,3 +462,24 @@ func TestMachineThatEndedAnewWhileOthersWereAskedStays(t *testing.T) {
 		t.Errorf("%d rows were removed in the next round, want 1", removed)
 	}
 }
+
+// overdrawn is a store whose node has written more than its budget.
+type overdrawn struct{ store.Store }
+
+func (o overdrawn) Update(ctx context.Context, fn func(store.Tx) error) (store.Commit, error) {
+	c, err := o.Store.Update(ctx, fn)
+	c.Delayed = time.Second
+	return c, err
+}
+
+func TestPublishTellsHowLongItWasDelayed(t *testing.T) {
+	w := newWorld(t)
+	slow, err := ledger.New(ledger.Config{Region: "iad", Worker: "w1", Store: overdrawn{w.store}, Index: w.hub, Peers: w.peers, Now: func() time.Time { return w.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := slow.SetWorker(t.Context(), func(row *table.Worker) { row.Locality = "us-east" })
+	if err != nil || out.Delayed != time.Second {
+		t.Errorf("%+v, %v: want a delay of a second", out, err)
+	}
+}

@@ -1520,7 +1520,8 @@ type Written struct {
 	Points        []*v1.Point            `protobuf:"bytes,1,rep,name=points,proto3" json:"points,omitempty"`    // one per changeset; empty if nothing changed
 	Changed       uint64                 `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"` // rows that changed
 	Unchanged     uint64                 `protobuf:"varint,3,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
-	Standing      []*v1.Point            `protobuf:"bytes,4,rep,name=standing,proto3" json:"standing,omitempty"` // for rows that did not change: the changesets they stand in
+	Standing      []*v1.Point            `protobuf:"bytes,4,rep,name=standing,proto3" json:"standing,omitempty"`                     // for rows that did not change: the changesets they stand in
+	DelayedMs     int64                  `protobuf:"varint,5,opt,name=delayed_ms,json=delayedMs,proto3" json:"delayed_ms,omitempty"` // how long the write waited because this node writes more than its budget
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1581,6 +1582,13 @@ func (x *Written) GetStanding() []*v1.Point {
 		return x.Standing
 	}
 	return nil
+}
+
+func (x *Written) GetDelayedMs() int64 {
+	if x != nil {
+		return x.DelayedMs
+	}
+	return 0
 }
 
 type PublishStreamRequest struct {
@@ -4857,12 +4865,14 @@ const file_firebreak_region_v1_region_proto_rawDesc = "" +
 	"\x0ePublishRequest\x128\n" +
 	"\bmachines\x18\x01 \x03(\v2\x1c.firebreak.region.v1.MachineR\bmachines\"I\n" +
 	"\x0fPublishResponse\x126\n" +
-	"\awritten\x18\x01 \x01(\v2\x1c.firebreak.region.v1.WrittenR\awritten\"\xaf\x01\n" +
+	"\awritten\x18\x01 \x01(\v2\x1c.firebreak.region.v1.WrittenR\awritten\"\xce\x01\n" +
 	"\aWritten\x123\n" +
 	"\x06points\x18\x01 \x03(\v2\x1b.firebreak.cluster.v1.PointR\x06points\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\x04R\achanged\x12\x1c\n" +
 	"\tunchanged\x18\x03 \x01(\x04R\tunchanged\x127\n" +
-	"\bstanding\x18\x04 \x03(\v2\x1b.firebreak.cluster.v1.PointR\bstanding\"N\n" +
+	"\bstanding\x18\x04 \x03(\v2\x1b.firebreak.cluster.v1.PointR\bstanding\x12\x1d\n" +
+	"\n" +
+	"delayed_ms\x18\x05 \x01(\x03R\tdelayedMs\"N\n" +
 	"\x14PublishStreamRequest\x126\n" +
 	"\amachine\x18\x01 \x01(\v2\x1c.firebreak.region.v1.MachineR\amachine\"O\n" +
 	"\x15PublishStreamResponse\x126\n" +
