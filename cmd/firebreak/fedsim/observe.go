@@ -100,6 +100,9 @@ func (r *replica) took(e store.Entry) {
 		h.touched = append(h.touched, at)
 	}
 	r.fed().happen(h)
+	if e.Local != nil && slices.ContainsFunc(e.Local.Records, func(rec record.Record) bool { return rec.Table == closings }) {
+		r.realm.closedWithout(r)
+	}
 	r.learn(e.Nodes)
 	r.seen.raise(e.States)
 	if len(e.Forgotten) > 0 {

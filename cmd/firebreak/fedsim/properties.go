@@ -247,7 +247,7 @@ func changesetsShowWhole(_ *federation, h happened) error {
 			return fmt.Errorf("%s shows %v of %q, which nobody wrote", r.id(), v.at, at.key)
 		case v.shown && !r.has(v.at):
 			return fmt.Errorf("%s shows %v of %q, which it has not received", r.id(), v.at, at.key)
-		case v.withers || v.higher || v.over || v.top.rec.Deleted || v.top.rank == "":
+		case v.withers || v.higher || v.over || r.mayLack(v.top.at) || v.top.rec.Deleted || v.top.rank == "":
 		case v.at != v.top.at && !r.realm.alike(at, v.at, v.top.at):
 			return fmt.Errorf("%s has received %v of %q and shows %v", r.id(), v.top.at, at.key, v.at)
 		}

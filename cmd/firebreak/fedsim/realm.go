@@ -81,6 +81,7 @@ type realm struct {
 	over     map[record.Node]uint64      // the boot up to which somebody has evicted or closed a node
 	closed   map[closedBoot]record.Point // by which closing
 	evicted  map[record.Node]bool        // at some time
+	unknown  map[record.Node]bool        // to some closing
 	acks     []ack
 	kept     map[record.Point]bool  // what some disk had when the faults ended
 	weak     map[record.Writer]bool // of starts that ended without having met a later one
@@ -89,7 +90,7 @@ type realm struct {
 	before   int                    // length of order then
 	adrift   bool                   // no disk is left that was there then, or days passed with somebody away
 	stray    map[place]bool         // shared rows that an image brings from before that
-	late     map[record.Point]bool  // what came back on an image, or an evicted node's disk, alone, after its node had closed or been evicted
+	late     map[record.Point]bool  // what came back on an image, or the disk of a node that was evicted or not known, alone, after its node had closed or been evicted
 }
 
 // ack is one acknowledged write of an owned row.
@@ -104,7 +105,7 @@ func newRealm(cluster, lane string) *realm {
 	m := &realm{
 		name: cluster + "/" + lane, cluster: "region/" + cluster, lane: lane, byID: map[record.TableID]schema.Table{}, ids: map[string]record.TableID{},
 		starts: map[record.Writer]bool{}, contents: map[record.Point]string{}, commits: map[record.Point]record.Changeset{},
-		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, evicted: map[record.Node]bool{}, closed: map[closedBoot]record.Point{}, late: map[record.Point]bool{}, stray: map[place]bool{}, weak: map[record.Writer]bool{},
+		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, evicted: map[record.Node]bool{}, unknown: map[record.Node]bool{}, closed: map[closedBoot]record.Point{}, late: map[record.Point]bool{}, stray: map[place]bool{}, weak: map[record.Writer]bool{},
 	}
 	if cluster == "global" {
 		m.cluster = cluster
@@ -209,9 +210,9 @@ func (m *realm) acked(at place, r record.Record, p record.Point, again bool, beg
 	m.acks = append(m.acks, ack{place: at, cells: string(r.Cells), deleted: r.Deleted, points: []record.Point{p}})
 }
 
-// cameBack notes what an image, or the disk of a node that was evicted, brings
-// that its node's closing, or an eviction, could not know of: nobody else who
-// runs has it. A closing waits for neither.
+// cameBack notes what an image, or the disk of a node that was evicted or that
+// nobody knew, brings that its node's closing, or an eviction, could not know of:
+// none of others has it. A closing waits for none of these.
 func (m *realm) cameBack(states []core.State, others []*replica) {
 	for _, s := range states {
 		if s.Writer.Boot > m.over[s.Writer.Node] {
@@ -223,6 +224,32 @@ func (m *realm) cameBack(states []core.State, others []*replica) {
 				m.late[record.Point{Writer: s.Writer, Version: v}] = true
 			}
 		}
+	}
+}
+
+// closedWithout notes what a closing by r did not wait for: peers of which its
+// disk told nothing, and that it has not met. What they alone have is as if it
+// came back on an image.
+func (m *realm) closedWithout(r *replica) {
+	var known []*replica
+	for _, o := range r.fed().of(m) {
+		if o == r || slices.Contains(r.proc.met, o.proc.name) {
+			known = append(known, o)
+		}
+	}
+	for _, o := range r.fed().of(m) {
+		if slices.Contains(known, o) {
+			continue
+		}
+		m.unknown[o.proc.name] = true
+		if o.core == nil {
+			continue
+		}
+		var states []core.State
+		for w, received := range o.core.Sets() {
+			states = append(states, core.State{Writer: w, Received: received})
+		}
+		m.cameBack(states, known)
 	}
 }
 

@@ -101,7 +101,7 @@ func (r *replica) open() {
 	r.answers = runner.NewAnswers(st.Snapshot)
 	r.known, r.began = st.Writer(), []record.Writer{st.Writer()}
 	r.fed().happen(happened{replica: r, start: st.Writer(), states: all.States, boots: all.Boots})
-	if r.back || r.realm.evicted[r.proc.name] {
+	if n := r.proc.name; r.back || r.realm.evicted[n] || r.realm.unknown[n] {
 		r.back = false
 		r.realm.strays(all.States)
 		r.realm.cameBack(all.States, r.fed().of(r.realm))

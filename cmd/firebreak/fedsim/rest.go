@@ -62,7 +62,7 @@ func stateFollowsReceived(f *federation) error {
 				if m.unsure(at) {
 					continue
 				}
-				if v := r.judge(at); !v.right() && !r.mayLack(v.top.at) && !r.mayLack(v.at) {
+				if v := r.judge(at); !v.right() && !r.mayLackOf(at) {
 					return fmt.Errorf("%s shows %v of %q, want %v (deleted %v)", r.id(), v.at, at.key, v.top.at, v.top.rec.Deleted)
 				}
 			}
@@ -77,6 +77,12 @@ func stateFollowsReceived(f *federation) error {
 // Which way such a row goes is not promised, but that it goes one way everywhere.
 func (r *replica) mayLack(p record.Point) bool {
 	return r.realm.unmet(p) && p.Writer.Boot <= r.seen.nodes[p.Writer.Node].Complete
+}
+
+// mayLackOf reports whether some record of a row is such a one. It may have
+// overtaken others, wherever it was.
+func (r *replica) mayLackOf(at place) bool {
+	return slices.ContainsFunc(r.realm.rows[at], func(w written) bool { return r.mayLack(w.at) })
 }
 
 // mayDiffer reports whether something was written that a closing, or a delete
