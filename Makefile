@@ -91,7 +91,7 @@ else
 	$(GO) test -count=1 -v -run 'TestIdentityLaws' ./internal/replica/replicatest -histories 20000
 	$(GO) test -count=1 -v -run 'TestDeleteLaws' ./internal/replica/replicatest -deletes 1500
 	$(SIMULATE) -regions 1 -nodes 128 -globals -1 -actions 200
-	$(SIMULATE) -seeds 4 -sqlite
+	$(SIMULATE) -seeds 4 -sqlite -once
 	$(SIMULATE) -seeds 2000 -must-hit
 	$(MAKE) sim-equal
 endif
