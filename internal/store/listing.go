@@ -124,6 +124,16 @@ func (e ListingEnd) Whole(n record.Node) bool {
 	return true
 }
 
+// Forgot reports whether the responder knows nothing of w any more, as nothing
+// of it was live and its tombstones were collected. So whoever has dropped its
+// records of a listed kind has none to answer ranges of it with: what it has
+// received of w is below its floor.
+func (e ListingEnd) Forgot(w record.Writer, k record.Kind) bool {
+	return e.Covers(w, k) &&
+		slices.ContainsFunc(e.Nodes, func(n NodeState) bool { return n.Node == w.Node && w.Boot <= n.Complete }) &&
+		!slices.ContainsFunc(e.Writers, func(s WriterState) bool { return s.Writer == w })
+}
+
 // CheckOwn refuses what no peer can say of the writers of this start: that
 // they have written more than they have. head returns how much a writer has,
 // and whether it is of this start. Such a record would outrank what is written

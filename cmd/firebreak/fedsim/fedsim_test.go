@@ -69,6 +69,18 @@ func TestAClosingThatKnewTooFew(t *testing.T) {
 	}
 }
 
+// In these a node took a listing by one who had forgotten a writer, so it dropped
+// a tombstone, and then answered an older want with a range as if nothing were
+// missing.
+func TestAnswersAfterAListingByOneWhoForgot(t *testing.T) {
+	for _, o := range []Options{{Seed: 102407}, {Seed: 102956}, {Seed: 203612, Actions: 40, Spread: 12 * time.Second}} {
+		o.Regions, o.Globals, o.Closing, o.Later, o.Path = 1, -1, true, true, true
+		if err := Run(o).Err; err != nil {
+			t.Errorf("seed %d: %v", o.Seed, err)
+		}
+	}
+}
+
 // Scripts that once broke something, each as small as it still did. Their first
 // line names the seed; what was found is said below it.
 func TestFoundScripts(t *testing.T) {

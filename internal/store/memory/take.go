@@ -181,6 +181,14 @@ func (s *step) takeOver(end store.ListingEnd) {
 			s.touched(t.Writer)
 		}
 	}
+	for w, ws := range s.st.writers {
+		for i, k := range record.Kinds {
+			if end.Forgot(w, k) && ws.Floors[i] < ws.Received.Head {
+				ws.Floors[i] = ws.Received.Head
+				s.touched(w)
+			}
+		}
+	}
 	for _, theirs := range end.Nodes {
 		mine := s.st.nodes[theirs.Node]
 		mine.Node = theirs.Node

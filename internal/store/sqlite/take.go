@@ -317,6 +317,14 @@ func (w *work) takeOver(end store.ListingEnd) error {
 			w.changed[id] = true
 		}
 	}
+	w.st.each(func(mine *writerState) {
+		for i, k := range record.Kinds {
+			if end.Forgot(mine.writer, k) && mine.floors[i] < mine.recv.Head {
+				w.st.change(mine.id).floors[i] = mine.recv.Head
+				w.changed[mine.id] = true
+			}
+		}
+	})
 	for _, theirs := range end.Nodes {
 		mine := w.st.node(theirs.Node)
 		old := mine

@@ -2,11 +2,13 @@ package storetest
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/firebreak-dev/firebreak/internal/hlc"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
 )
@@ -310,6 +312,26 @@ func listingOfAForgottenWriterIsTaken(t *testing.T, s *suite) {
 	end := &store.ListingEnd{Mode: store.CatchUp, Scopes: everyScope("a"), Writers: []store.WriterState{{Writer: first, Received: record.Received{Head: 1}}}}
 	if err := st.TakeListing(t.Context(), store.ListingPage{First: true, End: end}); err != nil {
 		t.Errorf("a listing by one who remembers %v: %v", first, err)
+	}
+}
+
+// A listing by one who has forgotten a writer drops its tombstones. A range of
+// it would then be answered as empty, to somebody who still shows the row.
+func listingByOneWhoForgotSetsFloors(t *testing.T, s *suite) {
+	a, b := s.open("a"), s.open("b")
+	s.closes(a)
+	s.closes(b)
+	first := record.Writer{Node: "a", Boot: 1, Bits: 1}
+	row := mustRecord(Tables()[1], note("n", 1), record.StampOrder(hlc.At(s.now)))
+	gone := tombstone(row)
+	gone.Order = record.StampOrder(hlc.At(s.now.Add(time.Millisecond)))
+	s.apply(b, changeset(first, 1, s.now, row), changeset(first, 2, s.now, gone))
+	end := &store.ListingEnd{Mode: store.CatchUp, Scopes: everyScope("a"), Nodes: []store.NodeState{{Node: "a", Closed: 1, Complete: 1}}}
+	if err := b.TakeListing(t.Context(), store.ListingPage{First: true, End: end}); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.state(b, first).Floors; slices.Max(got[:]) != 2 {
+		t.Errorf("floors %v, want the two versions below that of shared rows", got)
 	}
 }
 

@@ -106,6 +106,7 @@ func Run(t *testing.T, h Harness) {
 		{"ListingLeavesWhatThisStartWrote", listingLeavesWhatThisStartWrote},
 		{"ListingOfUnwrittenVersionsIsRefused", listingOfUnwrittenVersionsIsRefused},
 		{"ListingOfAForgottenWriterIsTaken", listingOfAForgottenWriterIsTaken},
+		{"ListingByOneWhoForgotSetsFloors", listingByOneWhoForgotSetsFloors},
 		{"ListingOfAnEarlierStartRollsNothingBack", listingOfAnEarlierStartRollsNothingBack},
 		{"ClockResetLetsSharedRowsBeWritten", clockResetLetsSharedRowsBeWritten},
 		{"VoidStampsAreDroppedInAnyOrder", voidStampsAreDroppedInAnyOrder},
