@@ -110,10 +110,11 @@ func (e *env) printExecuted(a executed) error {
 			}
 		}
 		return e.json(struct {
-			Changed  uint64   `json:"changed"`
-			Points   []string `json:"points"`
-			Standing []string `json:"standing,omitempty"`
-		}{a.Changed, a.Points, a.Standing})
+			Changed   uint64   `json:"changed"`
+			Points    []string `json:"points"`
+			Standing  []string `json:"standing,omitempty"`
+			DelayedMs int64    `json:"delayed_ms,omitempty"`
+		}{a.Changed, a.Points, a.Standing, a.DelayedMs})
 	}
 	total := int64(0)
 	for i, r := range a.Results {

@@ -93,7 +93,7 @@ func (f *fleet) router(r *fakeRouter) string {
 	})
 }
 
-func (f *fleet) region(r *fakeRegion) string {
+func (f *fleet) region(r regionpb.RegionServiceServer) string {
 	return f.serve(identity.ID{Fleet: "acme", Role: identity.Node, Region: "iad", Name: "w1"}, func(s grpc.ServiceRegistrar) {
 		regionpb.RegisterRegionServiceServer(s, r)
 	})

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/firebreak-dev/firebreak/cmd/firebreak/cli"
+	"github.com/firebreak-dev/firebreak/internal/identity"
+	regionpb "github.com/firebreak-dev/firebreak/proto/firebreak/region/v1"
 )
 
 func TestExecIsOneTransaction(t *testing.T) {
@@ -170,5 +172,23 @@ func TestWatchOfASelectRefuses(t *testing.T) {
 	}
 	if got := n.run("", "watch", "web", "--arg", "x"); got.code != 2 {
 		t.Error(got)
+	}
+}
+
+// slowed is a region node that writes more than its budget.
+type slowed struct{ fakeRegion }
+
+func (*slowed) Exec(context.Context, *regionpb.ExecRequest) (*regionpb.ExecResponse, error) {
+	return &regionpb.ExecResponse{Results: []*regionpb.StatementResult{{RowsAffected: 1}}, Written: &regionpb.Written{Changed: 1, DelayedMs: 1500}}, nil
+}
+
+func TestExecSaysHowLongTheBudgetDelayedIt(t *testing.T) {
+	f := newFleet(t)
+	node := f.region(&slowed{})
+	for _, format := range []string{"json", "ndjson"} {
+		got := run(t, "", append([]string{"exec", "DELETE FROM t", "-o", format, "--node", node}, f.as(identity.Operator)...)...)
+		if got.code != 0 || !strings.Contains(got.out, `"delayed_ms":1500`) {
+			t.Errorf("as %s: %v", format, got)
+		}
 	}
 }

@@ -87,10 +87,11 @@ func (d *nodeDB) Exec(ctx context.Context, sql string) (shell.Result, error) {
 
 // executed is the answer of exec. Its keys are a contract.
 type executed struct {
-	Results  []statementResult `json:"results"`
-	Changed  uint64            `json:"changed"`
-	Points   []string          `json:"points"`
-	Standing []string          `json:"standing,omitempty"`
+	Results   []statementResult `json:"results"`
+	Changed   uint64            `json:"changed"`
+	Points    []string          `json:"points"`
+	Standing  []string          `json:"standing,omitempty"`
+	DelayedMs int64             `json:"delayed_ms,omitempty"` // for the node's budget of writes
 }
 
 type statementResult struct {
@@ -108,7 +109,7 @@ func (d *nodeDB) write(ctx context.Context, stmts []*regionpb.Statement) (execut
 		return executed{}, inWords(err)
 	}
 	w := r.GetWritten()
-	out := executed{Changed: w.GetChanged(), Points: pointTexts(w.GetPoints()), Standing: pointTexts(w.GetStanding())}
+	out := executed{Changed: w.GetChanged(), Points: pointTexts(w.GetPoints()), Standing: pointTexts(w.GetStanding()), DelayedMs: w.GetDelayedMs()}
 	for _, res := range r.GetResults() {
 		one := statementResult{Affected: res.GetRowsAffected(), Columns: res.GetColumns()}
 		for _, row := range res.GetRows() {
