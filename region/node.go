@@ -87,10 +87,10 @@ type Node struct {
 	service  *api.Server
 	http     *httpd.Server // nil without an address
 	metrics  *metrics
+	files    *schemaFollower
 	copies   *checkpoint.Supervisor // nil without checkpoints
 
 	stopping atomic.Bool
-	files    atomic.Pointer[schemaFiles] // nil before they are read
 }
 
 // New opens the database and the listeners of a node; Run serves it. An error
@@ -102,6 +102,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	cfg = cfg.withDefaults()
 	n := &Node{cfg: cfg, log: cfg.Logger, started: time.Now()}
 	n.clock = newClock(n)
+	n.files = newSchemaFollower(cfg.Schema, n.loadSchema, n.log)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
@@ -117,7 +118,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.openStore(ctx); err != nil {
 		return nil, err
 	}
-	if err := n.openSchema(ctx); err != nil {
+	if err := n.files.open(ctx); err != nil {
 		return nil, err
 	}
 	if n.grpc, err = cfg.Network.Listen(cfg.GRPC); err != nil {

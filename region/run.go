@@ -62,7 +62,7 @@ func (n *Node) serve(ctx context.Context) error {
 		start("reporter", n.reporter.Run)
 	}
 	start("store", n.db.Watch)
-	start("schema", n.followSchema)
+	start("schema", n.files.run)
 	if n.copies != nil {
 		start("checkpoints", n.copies.Run)
 	}
