@@ -39,6 +39,14 @@ type Source struct {
 
 	now     atomic.Pointer[material] // the last good reading
 	changed atomic.Pointer[chan struct{}]
+
+	asks chan chan<- looked // who asks for a look at once
+}
+
+// looked is what came of a look at the files.
+type looked struct {
+	changed bool
+	err     error
 }
 
 // Load is Open with defaults.
@@ -63,6 +71,7 @@ func Open(cfg Config) (*Source, error) {
 		log:     cfg.Logger,
 		metrics: newMetrics(cfg.Metrics),
 		limit:   rate.NewLimiter(refusalsPerSecond, refusalsBurst),
+		asks:    make(chan chan<- looked),
 	}
 	changed := make(chan struct{})
 	s.changed.Store(&changed)
@@ -77,21 +86,43 @@ func (s *Source) Run(ctx context.Context) error {
 	tick := time.NewTicker(s.poll)
 	defer tick.Stop()
 	seen := s.files.stamp()
-	s.reload() // what changed between Open and the stamp
+	s.say(s.reload()) // what changed between Open and the stamp
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case answer := <-s.asks:
+			seen = s.files.stamp()
+			changed, err := s.reload()
+			answer <- looked{changed, err}
 		case <-tick.C:
-		}
-		if stamp := s.files.stamp(); stamp != seen {
-			seen = stamp
-			s.reload()
+			if stamp := s.files.stamp(); stamp != seen {
+				seen = stamp
+				s.say(s.reload())
+			}
 		}
 	}
 }
 
-func (s *Source) reload() {
+// Look has Run look at the files now, and reports whether they are others than
+// before. If they cannot be used it says why, and the last good ones stay.
+func (s *Source) Look(ctx context.Context) (changed bool, err error) {
+	answer := make(chan looked, 1) // Run waits for nobody
+	select {
+	case s.asks <- answer:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	select {
+	case l := <-answer:
+		return l.changed, l.err
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// reload reads the files anew, and takes them over if they are good and others.
+func (s *Source) reload() (changed bool, err error) {
 	old := s.now.Load()
 	m, err := s.files.read()
 	if err == nil && m.id != old.id {
@@ -99,17 +130,26 @@ func (s *Source) reload() {
 	}
 	if err != nil {
 		s.metrics.reloads.WithLabelValues("failed").Inc()
-		s.log.Error("certificate not reloaded, the last good one stays", "not_after", old.leaf.NotAfter, "err", err)
-		return
+		return false, err
 	}
 	if m.leaf.Equal(old.leaf) && m.roots.Equal(old.roots) {
-		return
+		return false, nil
 	}
 	s.metrics.reloads.WithLabelValues("ok").Inc()
 	s.install(m)
 	next := make(chan struct{})
 	close(*s.changed.Swap(&next))
-	s.log.Info("certificate reloaded", "identity", m.id.String(), "not_after", m.leaf.NotAfter)
+	return true, nil
+}
+
+// say logs what came of a look that nobody asked for.
+func (s *Source) say(changed bool, err error) {
+	switch {
+	case err != nil:
+		s.log.Error("certificate not reloaded, the last good one stays", "not_after", s.NotAfter(), "err", err)
+	case changed:
+		s.log.Info("certificate reloaded", "identity", s.ID().String(), "not_after", s.NotAfter())
+	}
 }
 
 func (s *Source) install(m *material) {

@@ -65,6 +65,29 @@ func TestChangedFilesAreTakenWithoutRestart(t *testing.T) {
 	})
 }
 
+func TestLookIsAtOnceAndSaysWhatCameOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(t, "acme")
+		cert, key := issue(t, a, nodeID, time.Hour)
+		f := write(t, a, cert, key)
+		s := running(t, f, io.Discard)
+		if changed, err := s.Look(t.Context()); changed || err != nil {
+			t.Errorf("nothing has changed: %v, %v", changed, err)
+		}
+		cert, key = issue(t, a, nodeID, 2*time.Hour)
+		rewrite(t, f, a, cert, key)
+		if changed, err := s.Look(t.Context()); !changed || err != nil || time.Until(s.NotAfter()) < 90*time.Minute {
+			t.Errorf("another certificate: %v, %v, not after %v", changed, err, s.NotAfter())
+		}
+		if err := os.Remove(f.Key); err != nil {
+			t.Fatal(err)
+		}
+		if changed, err := s.Look(t.Context()); changed || err == nil || time.Until(s.NotAfter()) < 90*time.Minute {
+			t.Errorf("no key: %v, %v, not after %v", changed, err, s.NotAfter())
+		}
+	})
+}
+
 func TestBadFilesNeverReplaceGoodOnes(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, f Files, a *Authority){
 		"truncated certificate": func(t *testing.T, f Files, a *Authority) { os.WriteFile(f.Cert, []byte("-----BEGIN"), 0o600) },
