@@ -182,7 +182,9 @@ Made from the configuration structs (` + "`go test ./cmd/firebreak/config -rewri
 listed here is refused, with its line and the nearest key that is. ` + "`firebreak config check FILE --role ROLE`" + ` says
 everything that is wrong with a file at once; ` + "`firebreak config example --role ROLE`" + ` prints one with every key.
 
-Certificates are read again when their files change; so are the control file and the schema files. Everything else needs a restart.
+Certificates are read again when their files change; so are the control file and the schema files. ` + "`SIGHUP`" + `
+(` + "`systemctl reload`" + `) has a process look at its certificate and schema files at once, and say in its log what came of it.
+Everything else needs a restart.
 `)
 	for _, role := range config.Roles() {
 		fmt.Fprintf(&b, "\n## %s\n\n| key | value | default | meaning |\n|---|---|---|---|\n", role)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +35,8 @@ func Command(version string) *cobra.Command {
 		Use:   "run --role ROLE -c FILE",
 		Short: "Play a role until told to stop",
 		Long: `Play a role until told to stop by SIGTERM or SIGINT; then drain and exit 0.
+SIGHUP has it look at its certificate and schema files at once, which it follows
+anyhow, and say in its log what came of it.
 
 Exit codes: 2 the configuration or certificate is no good, or the data directory
 is another node's; 70 a loop made no progress, or 74 the disk did not confirm
@@ -102,6 +105,8 @@ func run(ctx context.Context, f config.File, o options) error {
 	if err := matches(s.identity.ID(), f); err != nil {
 		return exit.With(exit.Usage, fmt.Errorf("%s: %w", s.TLS.Cert, err))
 	}
+	hangups, stop := hangups()
+	defer stop()
 	unlock, err := lock(s.Data)
 	if err != nil {
 		return err
@@ -123,16 +128,17 @@ func run(ctx context.Context, f config.File, o options) error {
 	if err := writeOwner(s.Data, s.identity.ID()); err != nil {
 		return err
 	}
-	return serve(ctx, n, s, follow)
+	return serve(ctx, n, s, follow, hangups)
 }
 
-// serve runs an opened role, its supervisor's heartbeat, and what follows the
-// links.
-func serve(ctx context.Context, n node, s shared, follow func(context.Context) error) error {
+// serve runs an opened role, its supervisor's heartbeat, what follows the
+// links, and what answers hangups.
+func serve(ctx context.Context, n node, s shared, follow func(context.Context) error, hangups <-chan os.Signal) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.Run(ctx) })
 	g.Go(func() error { return heartbeat(ctx, s.log) })
 	g.Go(func() error { return follow(ctx) })
+	g.Go(func() error { return answer(ctx, hangups, n, s) })
 	s.log.Info("started", "identity", s.identity.ID().String(), "version", s.version, "data", s.Data)
 	start := time.Now()
 	err := g.Wait()
