@@ -8,6 +8,9 @@
 //     global node they came from. A withdrawal is an entry like any other.
 //   - What a snapshot lacks is kept, marked, until the region itself or enough
 //     global nodes say so. One empty or old global node empties no copy.
+//   - What the global node that is followed says of a row with a lower rank is
+//     remembered. It counts once the region itself confirms exactly these rows:
+//     then global has lost what the copy holds, and nobody will say it again.
 //   - A region counts as proven not to run an app only by a fresh confirmation
 //     that carries the digest of exactly the rows this copy had at some moment
 //     of the last 15 s, the app absent then and now. A copy that lags, or a

@@ -43,6 +43,7 @@ type Region struct {
 	everSpoke     bool
 
 	snapshot *snapshot // under way, or nil
+	behind   behind    // what the global node that is followed has lost, or not yet
 }
 
 // row is what the copy holds of one app. Class 0 is a withdrawal, kept so that
@@ -86,7 +87,7 @@ func (r *Region) Name() fleet.Region { return r.name }
 // Begin says that a snapshot of source begins. If replace is set it takes the
 // place of everything held before, whatever the ranks.
 func (r *Region) Begin(source string, replace bool) {
-	r.gone = false
+	r.gone, r.behind = false, behind{}
 	r.snapshot = &snapshot{source: source, replace: replace, named: map[fleet.App]struct{}{}}
 }
 
@@ -101,13 +102,14 @@ func (r *Region) Merge(e Entry, now Instant) bool {
 		if r.snapshot != nil {
 			r.snapshot.record, r.snapshot.self = true, true
 		}
+		r.behind.record = nil
 		if e.Rank <= r.recordRank && !fresh {
+			if e.Rank < r.recordRank {
+				r.behind.record = &e
+			}
 			return false
 		}
-		r.record, r.recordRank = *e.Record, e.Rank
-		term := r.hasher.Region(r.record)
-		r.setDigest(r.digest.Sub(r.recordTerm).Add(term), now)
-		r.recordTerm = term
+		r.putRecord(e, now)
 		return true
 	case e.Generation != nil:
 		fresh := r.snapshot != nil && r.snapshot.replace && !r.snapshot.gen
@@ -134,13 +136,28 @@ func (r *Region) mergePresence(e Entry, now Instant) bool {
 		r.snapshot.named[app] = struct{}{}
 	}
 	changed := r.unmark(app)
-	old.lacking = nil
-	if e.Rank < old.rank && !fresh || e.Rank == old.rank && e.Held == old.held {
+	delete(r.behind.rows, app)
+	switch {
+	case e.Rank < old.rank && !fresh:
+		r.behind.note(e)
+		return changed
+	case e.Rank == old.rank && e.Held == old.held:
 		return changed
 	}
-	next := row{class: e.Presence.Class, held: e.Held, since: e.Presence.Since, rank: e.Rank, term: old.term}
-	r.put(app, next, now)
+	r.put(app, rowOf(e, old), now)
 	return true
+}
+
+// rowOf returns the row that an entry says, in place of old.
+func rowOf(e Entry, old row) row {
+	return row{class: e.Presence.Class, held: e.Held, since: e.Presence.Since, rank: e.Rank, term: old.term}
+}
+
+func (r *Region) putRecord(e Entry, now Instant) {
+	r.record, r.recordRank = *e.Record, e.Rank
+	term := r.hasher.Region(r.record)
+	r.setDigest(r.digest.Sub(r.recordTerm).Add(term), now)
+	r.recordTerm = term
 }
 
 // put replaces the row of an app.
@@ -226,14 +243,9 @@ func (r *Region) Gone(globals int) bool {
 	return r.present == 0 && (r.gone || len(r.lacking) >= min(2, max(globals, 1)))
 }
 
-// drop forgets an app without a withdrawal: any entry brings it back.
-func (r *Region) drop(app fleet.App, now Instant) {
-	r.unmark(app)
-	r.put(app, row{since: now.Time().UnixMilli()}, now)
-}
-
 // Confirm takes a confirmation and reports whether it changed the rows: it
-// removes what snapshots lacked if the region itself lacks exactly that too.
+// gives up what the global node that is followed has lost, if the region itself
+// says that exactly what is left there holds.
 func (r *Region) Confirm(c Confirmation, now Instant) bool {
 	i := slices.IndexFunc(r.confirmations, func(o Confirmation) bool { return o.Reporter == c.Reporter })
 	switch {
@@ -255,39 +267,7 @@ func (r *Region) Confirm(c Confirmation, now Instant) bool {
 	if !r.everSpoke || c.At.Since(r.spoke) > 0 {
 		r.spoke, r.everSpoke = c.At, true
 	}
-	return r.settleMarked(c, now)
-}
-
-func (r *Region) settleMarked(c Confirmation, now Instant) bool {
-	if r.marked == 0 || r.fenced(c) || c.Algorithm != presence.DigestAlgorithm || now.Since(c.At) >= coverage.Fresh {
-		return false
-	}
-	apps := r.Marked()
-	without := r.digest
-	for _, app := range apps {
-		without = without.Sub(r.rows[app].term)
-	}
-	if without != c.Digest {
-		return false
-	}
-	for _, app := range apps {
-		r.drop(app, now)
-	}
-	return true
-}
-
-// Marked lists the apps that a snapshot lacked and nobody confirmed absent.
-func (r *Region) Marked() []fleet.App {
-	if r.marked == 0 {
-		return nil
-	}
-	var out []fleet.App
-	for _, app := range slices.Sorted(maps.Keys(r.rows)) {
-		if len(r.rows[app].lacking) > 0 {
-			out = append(out, app)
-		}
-	}
-	return out
+	return r.settle(c, now)
 }
 
 // Trim forgets what is too old to matter. Call it now and then.
@@ -302,6 +282,7 @@ func (r *Region) Trim(now Instant) {
 		}
 		if dropped := w.rank == ""; w.since < limit || dropped && w.since < recent {
 			delete(r.rows, app)
+			delete(r.behind.rows, app)
 		}
 	}
 }

@@ -207,7 +207,8 @@ type history struct {
 	rank   int
 	lag    [2][]directory.Entry // on the way to each global node
 	rows   [2]map[string]directory.Entry
-	wire   []directory.Entry // on the way to the router
+	old    [2]map[string]directory.Entry // what each global node's disk was once
+	wire   []directory.Entry             // on the way to the router
 	follow int
 	copy   *directory.Region
 	was    map[directory.Instant]map[string]bool // confirmation: truth when it was made
@@ -218,7 +219,7 @@ var apps = []string{"a", "b", "c"}
 
 func (h *history) step() {
 	h.now += time.Duration(h.rng.IntN(1500)) * time.Millisecond
-	switch h.rng.IntN(9) {
+	switch h.rng.IntN(10) {
 	case 0: // the region's truth changes and is reported
 		app := apps[h.rng.IntN(len(apps))]
 		h.truth[app] = !h.truth[app]
@@ -258,6 +259,18 @@ func (h *history) step() {
 		h.was[sent] = maps.Clone(h.truth)
 		h.latest = confirm(digest(have...), sent)
 		h.copy.Confirm(h.latest, at(h.now))
+	case 9: // a global node starts on its old disk, or one is made
+		g := h.rng.IntN(2)
+		if h.rng.IntN(2) == 0 {
+			h.old[g] = maps.Clone(h.rows[g])
+			return
+		}
+		h.rows[g] = maps.Clone(h.old[g])
+		if g != h.follow {
+			return
+		}
+		h.follow = 1 - g // and the router comes back to it at once
+		fallthrough
 	case 8: // failover to the other global node
 		h.follow = 1 - h.follow
 		h.wire = nil
@@ -276,7 +289,7 @@ func (h *history) step() {
 func wrong(seed uint64, steps int, prune func(h *history, app string) (bool, directory.Instant)) (bad, all int) {
 	h := &history{
 		rng: rand.New(rand.NewPCG(seed, 1)), truth: map[string]bool{}, copy: newRegion(),
-		was: map[directory.Instant]map[string]bool{}, rows: [2]map[string]directory.Entry{{}, {}},
+		was: map[directory.Instant]map[string]bool{}, rows: [2]map[string]directory.Entry{{}, {}}, old: [2]map[string]directory.Entry{{}, {}},
 	}
 	for range steps {
 		h.step()

@@ -88,7 +88,6 @@ func (f *federation) passDays() {
 func (r *replica) change(d disk, mine []record.Point, image bool) {
 	r.disk, r.mine, r.putBack, r.back, r.steady = d, mine, image, image, false
 	m := r.realm
-	m.restored = true
 	m.adrift = m.adrift || m.common != nil && !slices.ContainsFunc(r.fed().of(m), func(o *replica) bool { return o.steady })
 }
 

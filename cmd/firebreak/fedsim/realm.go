@@ -85,7 +85,6 @@ type realm struct {
 	acks     []ack
 	kept     map[record.Point]bool  // what some disk had when the faults ended
 	weak     map[record.Writer]bool // of starts that ended without having met a later one
-	restored bool                   // some disk was lost or put back
 	common   map[record.Point]bool  // everybody had it when days passed; nil before
 	before   int                    // length of order then
 	adrift   bool                   // no disk is left that was there then, or days passed with somebody away

@@ -133,21 +133,17 @@ func (t *router) note(c *followed, what, text string) {
 }
 
 // wrong says what of an app the router would not answer as it is, if anything.
-// Of a region of which a global node has lost rows it may hold one that ranks
-// above what is left there, and then has no proof of that region: it asks, and
-// says so. That is a known limit.
 func (t *router) wrong(app fleet.App, machines func(fleet.Region) int) error {
 	var all []directory.Standing
 	for _, c := range t.regions {
 		s := c.region.Standing(app, t.now())
 		all = append(all, s)
 		want := presence.ClassOf(machines(c.name))
-		lost := t.fed.realms["global/"+string(c.name)].restored
 		state := s.Part.State
 		switch {
 		case want > 0 && s.MayPrune(), want == 0 && state == coverage.Live:
 			return fmt.Errorf("%s has %s, of class %d, as %v", c.name, app, want, state)
-		case lost || s.Held:
+		case s.Held:
 		case s.Class != want:
 			return fmt.Errorf("%s has %s as class %d, want %d", c.name, app, s.Class, want)
 		case want > 0 && state != coverage.Live, want == 0 && !s.MayPrune():
