@@ -2,6 +2,7 @@ package fedsim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/fleet"
@@ -110,4 +111,12 @@ func (f *federation) machines() map[fleet.Region]map[fleet.App]int {
 		out[fleet.Region(p.cluster)] = of
 	}
 	return out
+}
+
+// braked reports whether some global node holds the withdrawal of an app.
+func (f *federation) braked(region fleet.Region, app fleet.App) bool {
+	return slices.ContainsFunc(f.globals(), func(g *process) bool {
+		d := g.lane(string(region)).directory
+		return d != nil && slices.Contains(d.core.HeldApps(), app)
+	})
 }

@@ -133,17 +133,19 @@ func (t *router) note(c *followed, what, text string) {
 }
 
 // wrong says what of an app the router would not answer as it is, if anything.
+// What the brake holds is shown as there, and the region's word counts it in:
+// with a mark at the global node that judged it, without one at others.
 func (t *router) wrong(app fleet.App, machines func(fleet.Region) int) error {
 	var all []directory.Standing
 	for _, c := range t.regions {
 		s := c.region.Standing(app, t.now())
 		all = append(all, s)
 		want := presence.ClassOf(machines(c.name))
-		state := s.Part.State
+		state, braked := s.Part.State, s.Held || t.fed.braked(c.name, app)
 		switch {
-		case want > 0 && s.MayPrune(), want == 0 && state == coverage.Live:
+		case want > 0 && s.MayPrune(), want == 0 && state == coverage.Live && !braked:
 			return fmt.Errorf("%s has %s, of class %d, as %v", c.name, app, want, state)
-		case s.Held:
+		case braked:
 		case s.Class != want:
 			return fmt.Errorf("%s has %s as class %d, want %d", c.name, app, s.Class, want)
 		case want > 0 && state != coverage.Live, want == 0 && !s.MayPrune():
