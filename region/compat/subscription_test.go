@@ -205,10 +205,17 @@ func TestClientThatNeverReads(t *testing.T) {
 	fmt.Fprintf(conn, "POST /v1/subscriptions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	other := s.stream(h2, "POST", "/v1/subscriptions", `"SELECT id, port FROM machines"`)
 	other.expect(`{"columns":["id","port"]}`, `{"eoq":{"time":T,"change_id":0}}`)
-	big := strings.Repeat("x", 50_000)
-	for i := range 400 { // more than the sockets hold
-		s.write(fmt.Sprintf(`[["INSERT INTO machines (id, metadata) VALUES (?, ?)", ["m%d", "%s"]]]`, i, big))
-		other.next()
+	const transactions, rows, size = 40, 10, 50_000 // more than the sockets hold
+	big := strings.Repeat("x", size)
+	for i := range transactions {
+		statements := make([]string, rows)
+		for j := range statements {
+			statements[j] = fmt.Sprintf(`["INSERT INTO machines (id, metadata) VALUES (?, ?)", ["m%d-%d", "%s"]]`, i, j, big)
+		}
+		s.write("[" + strings.Join(statements, ",") + "]")
+		for range statements {
+			other.next()
+		}
 	}
 	select {
 	case <-cut.seen:
@@ -217,7 +224,7 @@ func TestClientThatNeverReads(t *testing.T) {
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	n, err := io.Copy(io.Discard, conn)
-	if n >= 400*50_000 || errors.Is(err, os.ErrDeadlineExceeded) {
+	if n >= transactions*rows*size || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%d bytes came to one that did not read, %v", n, err)
 	}
 }
