@@ -7,7 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store"
@@ -17,6 +20,7 @@ import (
 const (
 	crashPath    = "FIREBREAK_TEST_CRASH_PATH"
 	crashProgram = "FIREBREAK_TEST_CRASH_PROGRAM"
+	crashLater   = "FIREBREAK_TEST_CRASH_LATER" // by how much the node's clock is ahead
 	crashCode    = 17
 )
 
@@ -61,6 +65,11 @@ func applyUntilCrashed(path string) {
 	if program == "fixed" {
 		cfg.Trip = nil
 	}
+	later, err := time.ParseDuration(os.Getenv(crashLater))
+	if err != nil {
+		panic(err)
+	}
+	cfg.Now = func() time.Time { return time.Now().Add(later) }
 	db, err := sqlite.Open(ctx, cfg)
 	if err == nil {
 		_, err = db.Apply(ctx, crashBatch("crash"))
@@ -78,9 +87,15 @@ func applyUntilCrashed(path string) {
 // crashes starts the node until it lives, and returns how often it crashed.
 func crashes(t *testing.T, path, program string) int {
 	t.Helper()
+	return crashesAt(t, path, program, 0)
+}
+
+// crashesAt is crashes with a clock that is ahead.
+func crashesAt(t *testing.T, path, program string, later time.Duration) int {
+	t.Helper()
 	for n := range 10 {
 		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), crashPath+"="+path, crashProgram+"="+program)
+		child.Env = append(os.Environ(), crashPath+"="+path, crashProgram+"="+program, crashLater+"="+later.String())
 		child.Stderr = os.Stderr
 		err := child.Run()
 		var exit *exec.ExitError
@@ -138,6 +153,59 @@ func TestRecordThatEndsTheProcessIsWithheld(t *testing.T) {
 		t.Errorf("%v rows are shown, want all", got)
 	}
 	recount(t, db)
+}
+
+// The same program tries such a record once an hour: what it depended on may
+// have passed. A try that ends the process is the only one of its hour, also
+// for the start that follows.
+func TestRecordThatEndedTheProcessIsTriedOnceAnHour(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "node.db")
+	crashes(t, path, "v1")
+	for _, c := range []struct {
+		later time.Duration
+		want  int
+	}{{59 * time.Minute, 0}, {61 * time.Minute, 1}, {119 * time.Minute, 0}} {
+		if n := crashesAt(t, path, "v1", c.later); n != c.want {
+			t.Errorf("%d crashes %v after it was withheld, want %d", n, c.later, c.want)
+		}
+	}
+	wall := newClock()
+	wall.at.Store(time.Now().Add(119 * time.Minute).UnixNano())
+	synctest.Test(t, func(t *testing.T) {
+		var tries atomic.Int32
+		var bad atomic.Bool
+		bad.Store(true)
+		db := openAt(t, path, sqlite.Config{Program: "v1", Now: wall.now, Trip: func(_ string, row store.Row) {
+			if len(row) < 3 || row[2].Data != "crash" {
+				return
+			}
+			tries.Add(1)
+			if bad.Load() {
+				panic("still so")
+			}
+		}})
+		for _, c := range []struct {
+			what  string
+			later time.Duration
+			tries int32
+		}{{"within the hour", 0, 0}, {"after the hour", 5 * time.Minute, 1}, {"within the next", 55 * time.Minute, 1}, {"after that", 10 * time.Minute, 2}} {
+			wall.add(c.later)
+			time.Sleep(3 * time.Second) // rounds of the loop
+			if held := withheld(t, db); len(held) != 1 || held[0].Reason != store.ReasonCrash || tries.Load() != c.tries {
+				t.Errorf("%s: %d tries, want %d; withheld %+v", c.what, tries.Load(), c.tries, held)
+			}
+		}
+		bad.Store(false)
+		wall.add(time.Hour)
+		time.Sleep(3 * time.Second)
+		if held := withheld(t, db); len(held) != 0 {
+			t.Errorf("what is right by now is withheld: %+v", held)
+		}
+		if got := query(t, db, "SELECT count(*) FROM machines"); got[0][0].Int != 24 {
+			t.Errorf("%v rows are shown, want all", got)
+		}
+		recount(t, db)
+	})
 }
 
 func TestRecordThatPanicsIsWithheldAlone(t *testing.T) {
