@@ -24,6 +24,7 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/checkpoint/child"
 	"github.com/firebreak-dev/firebreak/internal/record"
 	"github.com/firebreak-dev/firebreak/internal/store/sqlite"
+	"github.com/firebreak-dev/firebreak/region/table"
 )
 
 // flags of all subcommands.
@@ -196,6 +197,7 @@ type restored struct {
 	Node      string    `json:"node"`
 	Rows      int64     `json:"rows"`
 	Withheld  int64     `json:"withheld"`
+	Unread    []string  `json:"unread,omitempty"`
 	Unchecked int       `json:"unchecked"`
 	Last      time.Time `json:"last"`
 }
@@ -203,6 +205,9 @@ type restored struct {
 func (f *flags) report(out io.Writer, r restored) error {
 	return f.print(out, r, func(w io.Writer) {
 		fmt.Fprintf(w, "sound: fleet %s, %s, node %s, %d rows, %d withheld\n", r.Fleet, r.Cluster, r.Node, r.Rows, r.Withheld)
+		if len(r.Unread) > 0 {
+			fmt.Fprintf(w, "not read, because this program does not know them: tables %s\n", strings.Join(r.Unread, ", "))
+		}
 		if r.Unchecked > 0 {
 			fmt.Fprintf(w, "of %d writers the rows were not added up, because records are withheld\n", r.Unchecked)
 		}
@@ -232,11 +237,11 @@ func (f *flags) restore(ctx context.Context, to string, errs io.Writer) (restore
 	if err := cmd.Run(); err != nil {
 		return restored{}, fmt.Errorf("restore %s: %w", chain.path, err)
 	}
-	s, err := sqlite.Strip(ctx, to, record.Node(f.as))
+	s, err := sqlite.Strip(ctx, to, record.Node(f.as), table.All())
 	if err != nil {
 		return restored{}, errors.Join(err, os.Remove(to))
 	}
-	return restored{s.Owner.Fleet, s.Owner.Cluster, string(s.Owner.Node), s.Rows, s.Withheld, s.Unchecked, chain.Last}, nil
+	return restored{s.Owner.Fleet, s.Owner.Cluster, string(s.Owner.Node), s.Rows, s.Withheld, s.Unread, s.Unchecked, chain.Last}, nil
 }
 
 // pick chooses the chain that holds a moment: the newest that had begun.

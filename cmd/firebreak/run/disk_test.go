@@ -177,6 +177,7 @@ func TestRegionNodeIsRestoredFromItsCheckpoints(t *testing.T) {
 	h := newHost(t)
 	copies := filepath.Join(h.dir, "copies")
 	file, data, socket := h.region("w1", fmt.Sprintf("[checkpoint]\ndir = %q\n", copies))
+	withSchema(h, file, "CREATE TABLE flags (id TEXT NOT NULL PRIMARY KEY, v TEXT);")
 	n := startNode(t, file, socket)
 	n.eventually("the node takes a machine", func() bool { return n.publish("m1") })
 	command := func(args ...string) (string, int) {
@@ -200,7 +201,7 @@ func TestRegionNodeIsRestoredFromItsCheckpoints(t *testing.T) {
 	}
 	n.publish("m2")
 	n.stop()
-	if out, code := command("verify", "--dir", copies, "--node", "w1"); code != 0 || !strings.Contains(out, "sound: fleet acme, region/iad, node w1") {
+	if out, code := command("verify", "--dir", copies, "--node", "w1"); code != 0 || !strings.Contains(out, "sound: fleet acme, region/iad, node w1") || strings.Contains(out, "not read") {
 		t.Errorf("verify: exit %d: %s", code, out)
 	}
 	if out, code := command("restore", "--dir", copies, "--node", "w9", "--to", filepath.Join(h.dir, "x")); code != 3 {

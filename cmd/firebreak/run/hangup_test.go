@@ -1,6 +1,7 @@
 package run_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,20 +12,26 @@ import (
 	"github.com/firebreak-dev/firebreak/internal/identity"
 )
 
+// withSchema gives a region's file a directory with one schema file, a.sql.
+func withSchema(h *host, file, sql string) {
+	h.t.Helper()
+	dir := filepath.Join(h.dir, "schema")
+	cfg, err := os.ReadFile(file)
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.write("schema/a.sql", sql)
+	h.write(filepath.Base(file), fmt.Sprintf("schema = %q\n%s", dir, cfg))
+}
+
 // A hangup ends no process: it looks at its files, and says what came of it.
 func TestHangupIsAnsweredInTheLog(t *testing.T) {
 	h := newHost(t)
-	dir := filepath.Join(h.dir, "schema")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	h.write("schema/a.sql", "CREATE TABLE a (id TEXT NOT NULL PRIMARY KEY);")
 	file, _, socket := h.region("w1", "")
-	cfg, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.write("w1.toml", "schema = \""+dir+"\"\n"+string(cfg))
+	withSchema(h, file, "CREATE TABLE a (id TEXT NOT NULL PRIMARY KEY);")
 	n := startNode(t, file, socket)
 	n.eventually("the node has started", func() bool { return strings.Contains(n.errs.String(), "msg=started") })
 	hangup := func(answers ...string) {

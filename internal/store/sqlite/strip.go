@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -26,24 +25,26 @@ type Stripped struct {
 	Owner     Owner // Donor, or its cluster and another node
 	Rows      int64 // replicated rows
 	Withheld  int64
-	Unchecked int // writers whose fingerprint was not compared, because records of theirs are withheld
+	Unread    []string // tables whose rows were not read, because this program does not know them
+	Unchecked int      // writers whose fingerprint was not compared, because records of theirs are withheld and a table is unread
 }
 
 // Strip makes the restored database at path, which no process has open, fit
 // for node, or again for its donor if node is empty: the books that were the
 // donor's own go, and so do the rows of its local tables; what is replicated
-// stays, with its heads, gaps, evictions and withheld records. It refuses a
-// damaged file, and one whose rows do not add up to the fingerprints that came
-// with them.
-func Strip(ctx context.Context, path string, node record.Node) (Stripped, error) {
-	out, err := strip(ctx, path, node)
+// stays, with its heads, gaps, evictions and withheld records. Tables are those
+// of the store's configuration; users' are in the file. Every row is read and
+// hashed anew: it refuses a damaged file, a row that is not what was received,
+// and rows that do not add up to the fingerprints that came with them.
+func Strip(ctx context.Context, path string, node record.Node, tables []schema.Table) (Stripped, error) {
+	out, err := strip(ctx, path, node, tables)
 	if err != nil {
 		return out, fmt.Errorf("strip %s: %w", path, err)
 	}
 	return out, nil
 }
 
-func strip(ctx context.Context, path string, node record.Node) (out Stripped, err error) {
+func strip(ctx context.Context, path string, node record.Node, tables []schema.Table) (out Stripped, err error) {
 	lock, err := lockFile(path + ".lock")
 	if err != nil {
 		return out, err
@@ -59,7 +60,7 @@ func strip(ctx context.Context, path string, node record.Node) (out Stripped, er
 	if err := quickCheck(ctx, c, ""); err != nil {
 		return out, err
 	}
-	if out.Rows, out.Withheld, out.Unchecked, err = c.addsUp(ctx); err != nil {
+	if err := c.recount(ctx, tables, &out); err != nil {
 		return out, err
 	}
 	out.Owner = out.Donor
@@ -125,66 +126,6 @@ func (c *conn) names(ctx context.Context) (map[string]bool, error) {
 }
 
 const sidePrefix = "_fb_rows_"
-
-// addsUp compares the hashes of all rows with the fingerprints of their
-// writers.
-func (c *conn) addsUp(ctx context.Context) (rows, withheld int64, unchecked int, err error) {
-	names, err := c.names(ctx)
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	sums := map[int64]record.Fingerprint{}
-	for name := range names {
-		user, replicated := strings.CutPrefix(name, sidePrefix)
-		if !replicated {
-			continue
-		}
-		n, err := c.row("SELECT count(*) FROM " + schema.Quote(user))
-		if err != nil {
-			return 0, 0, 0, err
-		}
-		rows += n[0].Int
-		err = c.rows(ctx, "SELECT _fb_w, _fb_hash FROM "+schema.Quote(name)+" WHERE NOT _fb_del", nil, func(r []record.Value) error {
-			var h record.Hash
-			copy(h[:], r[1].Data)
-			sums[r[0].Int] = sums[r[0].Int].Add(h)
-			return nil
-		})
-		if err != nil {
-			return 0, 0, 0, err
-		}
-	}
-	skip := map[int64]bool{}
-	err = c.rows(ctx, `SELECT w FROM _fb_withheld`, nil, func(r []record.Value) error {
-		skip[r[0].Int] = true
-		withheld++
-		return nil
-	})
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	var wrong []error
-	_, err = readWriters(c, func(w *writerState) {
-		if skip[w.id] || withheld > 0 && sums[w.id] != total(w.prints) {
-			unchecked++ // a withheld record may outrank a row that is shown
-		} else if sums[w.id] != total(w.prints) {
-			wrong = append(wrong, fmt.Errorf("%w: rows of %v do not add up to its fingerprint", ErrDamaged, w.writer))
-		}
-	})
-	return rows, withheld, unchecked, errors.Join(append(wrong, err)...)
-}
-
-// total is the sum over all kinds of tables.
-func total(prints [3]record.Fingerprint) record.Fingerprint {
-	var sum record.Fingerprint
-	for _, p := range prints {
-		var h record.Hash
-		binary.BigEndian.PutUint64(h[:8], p.Hi)
-		binary.BigEndian.PutUint64(h[8:], p.Lo)
-		sum = sum.Add(h)
-	}
-	return sum
-}
 
 // Copy writes the database at path, which a node may have open, to a new file,
 // as of one moment.

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -31,6 +32,14 @@ func newTableSet(at int64, tables []*table) *tableSet {
 		}
 	}
 	return s
+}
+
+// nameOf is what a person is told of a table: its name, or its id.
+func (s *tableSet) nameOf(id record.TableID) string {
+	if t := s.byID[id]; t != nil {
+		return t.Name
+	}
+	return fmt.Sprintf("%016x", uint64(id))
 }
 
 // tables returns the tables of now.

@@ -22,7 +22,7 @@ func (db *DB) Verify(ctx context.Context) (store.Verification, error) {
 		return store.Verification{}, fmt.Errorf("verify: %w", err)
 	}
 	defer s.Close()
-	v := &verifier{s: s, sums: map[int64]*[len(record.Kinds)]record.Fingerprint{}}
+	v := newVerifier(s)
 	err = s.use(func(use context.Context, c *conn) error {
 		use, stop := context.WithCancel(use)
 		defer stop()
@@ -41,6 +41,10 @@ type verifier struct {
 	sums map[int64]*[len(record.Kinds)]record.Fingerprint
 }
 
+func newVerifier(s *snapshot) *verifier {
+	return &verifier{s: s, sums: map[int64]*[len(record.Kinds)]record.Fingerprint{}}
+}
+
 func (v *verifier) found(table string, key []record.Value, format string, args ...any) {
 	if len(v.out.Damage) == maxDamage {
 		v.out.More++
@@ -50,6 +54,15 @@ func (v *verifier) found(table string, key []record.Value, format string, args .
 }
 
 func (v *verifier) run(ctx context.Context, c *conn) error {
+	if err := v.records(ctx, c); err != nil {
+		return err
+	}
+	v.prints()
+	return nil
+}
+
+// records looks at each record by itself.
+func (v *verifier) records(ctx context.Context, c *conn) error {
 	for _, t := range v.s.tables.all {
 		if t.Kind == 0 {
 			continue
@@ -58,13 +71,14 @@ func (v *verifier) run(ctx context.Context, c *conn) error {
 			return fmt.Errorf("table %s: %w", t.Name, err)
 		}
 	}
-	err := c.rows(ctx, sqlHeldAll, nil, func(r []record.Value) error {
+	return c.rows(ctx, sqlHeldAll, nil, func(r []record.Value) error {
 		v.held(readHeld(r))
 		return nil
 	})
-	if err != nil {
-		return err
-	}
+}
+
+// prints compares what the records sum to with the fingerprints.
+func (v *verifier) prints() {
 	for id, w := range v.s.byID {
 		v.out.Writers++
 		for i, k := range record.Kinds {
@@ -77,7 +91,6 @@ func (v *verifier) run(ctx context.Context, c *conn) error {
 			}
 		}
 	}
-	return nil
 }
 
 func (v *verifier) table(ctx context.Context, c *conn, t *table) error {
@@ -156,7 +169,7 @@ func (v *verifier) strays(ctx context.Context, c *conn, t *table) error {
 func (v *verifier) held(h *heldRecord) {
 	v.out.Withheld++
 	at := v.s.point(h.writer, h.version)
-	name := v.s.db.withheldOf(h, at).Table
+	name := v.s.tables.nameOf(h.Table)
 	cols, err := h.Key.Columns()
 	if err != nil {
 		v.found(name, nil, "withheld record %v: %v", h.hash, err)

@@ -23,6 +23,34 @@ func sound(t *testing.T, db *sqlite.DB) {
 	}
 }
 
+// damaged returns a closed database that a statement was run on behind the
+// store's back.
+func damaged(t *testing.T, sql string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "node.db")
+	db, err := sqlite.Open(t.Context(), config(t, path, sqlite.Config{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := machineRecord("w2", "gone", "web")
+	gone.Deleted, gone.Cells = true, nil
+	apply(t, db, pushed(peer, 1, machineRecord("w2", "a", "web"), machineRecord("w2", "b", "web"), machineRecord("w2", "held", "bad"), gone))
+	mustExec(t, db, "INSERT INTO notes (id) VALUES ('n')")
+	sound(t, db)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := plain.Open(path, plain.Config{})
+	if err == nil {
+		drop := "DROP TRIGGER _fb_on_update_machines; DROP TRIGGER _fb_on_delete_machines; DROP TRIGGER _fb_on_insert_machines; DROP TRIGGER _fb_on_update_notes;"
+		err = errors.Join(raw.Script(drop+sql), raw.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func TestVerifyNamesWhatIsDamaged(t *testing.T) {
 	for name, c := range map[string]struct{ sql, table, key, what string }{
 		"a cell":                {"UPDATE machines SET app = 'rot' WHERE id = 'b'", "machines", "b", "hashes to"},
@@ -35,28 +63,7 @@ func TestVerifyNamesWhatIsDamaged(t *testing.T) {
 		"a fingerprint":         {"UPDATE _fb_writers SET owned = zeroblob(16)", "", "", "fingerprint"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "node.db")
-			db, err := sqlite.Open(t.Context(), config(t, path, sqlite.Config{}))
-			if err != nil {
-				t.Fatal(err)
-			}
-			gone := machineRecord("w2", "gone", "web")
-			gone.Deleted, gone.Cells = true, nil
-			apply(t, db, pushed(peer, 1, machineRecord("w2", "a", "web"), machineRecord("w2", "b", "web"), machineRecord("w2", "held", "bad"), gone))
-			mustExec(t, db, "INSERT INTO notes (id) VALUES ('n')")
-			sound(t, db)
-			if err := db.Close(); err != nil {
-				t.Fatal(err)
-			}
-			raw, err := plain.Open(path, plain.Config{})
-			if err == nil {
-				drop := "DROP TRIGGER _fb_on_update_machines; DROP TRIGGER _fb_on_delete_machines; DROP TRIGGER _fb_on_insert_machines; DROP TRIGGER _fb_on_update_notes;"
-				err = errors.Join(raw.Script(drop+c.sql), raw.Close())
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			db = openAt(t, path, sqlite.Config{})
+			db := openAt(t, damaged(t, c.sql), sqlite.Config{})
 			v, err := db.Verify(t.Context())
 			if err != nil {
 				t.Fatal(err)

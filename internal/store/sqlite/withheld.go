@@ -216,12 +216,8 @@ func (w *work) list(sql string, args ...driver.Value) ([]*heldRecord, error) {
 
 // withheldOf makes the listing of h.
 func (db *DB) withheldOf(h *heldRecord, at record.Point) store.Withheld {
-	name := fmt.Sprintf("%016x", uint64(h.Table))
-	if t := db.tables().byID[h.Table]; t != nil {
-		name = t.Name
-	}
 	return store.Withheld{
-		Table: name, Key: h.Key, Point: at, Hash: h.hash,
+		Table: db.tables().nameOf(h.Table), Key: h.Key, Point: at, Hash: h.hash,
 		Reason: h.reason, Detail: h.detail, Since: time.UnixMilli(h.since), Stub: h.Stub != nil, Size: len(h.Key) + len(h.Cells),
 	}
 }

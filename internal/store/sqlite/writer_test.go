@@ -81,7 +81,7 @@ func TestOwnStateIsKeptThroughStartsRenewalsAndStrips(t *testing.T) {
 	}
 	put(t, db, machine("w1", "e", "web"))
 	db = same(db, func() {
-		if _, err := sqlite.Strip(t.Context(), path, "w9"); err != nil {
+		if _, err := sqlite.Strip(t.Context(), path, "w9", tables(t)); err != nil {
 			t.Fatal(err)
 		}
 	})
