@@ -29,6 +29,7 @@ type conn struct {
 	quiet bool         // triggers do not run
 	at    int64        // of a reader: the change of the schema that its statements are of
 	state native.State // of the connection that writes
+	users prepared     // of the connection that writes
 	temp  native.Temp  // of a reader of users; zero for none
 	log   native.Log   // of the connection that writes
 }
@@ -97,8 +98,9 @@ func (c *conn) close() error {
 	for _, s := range c.stmts {
 		_ = s.s.Close()
 	}
+	err := c.users.close()
 	c.out.Free()
-	err := c.c.Close()
+	err = errors.Join(err, c.c.Close())
 	c.state.Free()
 	c.temp.Free()
 	c.log.Free()

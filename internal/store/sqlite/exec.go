@@ -88,9 +88,12 @@ func (db *DB) exec(ctx context.Context, r Request) ([]Affected, store.Commit, er
 		moves := r.LocalTables && slices.ContainsFunc(r.Statements, mayMoveTables)
 		for i, s := range r.Statements {
 			start := time.Now()
-			err := x.db.readLocals(moves)
+			var err error
+			if moves || i == 0 {
+				err = x.db.readLocals(moves)
+			}
 			if err == nil {
-				err = x.exec(ctx, s, r.LocalTables, &out[i])
+				err = x.exec(ctx, s, r.LocalTables, moves, &out[i])
 			}
 			if err != nil {
 				return &StatementError{i + 1, tooLong(outer, err, limit)}
@@ -113,22 +116,53 @@ func mayMoveTables(s Statement) bool {
 
 var writingWords = []string{"INSERT", "REPLACE", "UPDATE", "DELETE", "WITH"}
 
-func (x *tx) exec(ctx context.Context, s Statement, ddl bool, out *Affected) error {
+// exec runs one statement; moves says that the transaction may make and drop
+// tables, so what it prepares is not kept: it may be undone.
+func (x *tx) exec(ctx context.Context, s Statement, local, moves bool, out *Affected) error {
+	var u *userStatement
+	if !moves {
+		x.c.users.under(x.db.tables(), x.db.localAt)
+		u = x.c.users.take(s.SQL)
+	}
+	if u == nil {
+		var err error
+		if u, err = x.c.prepareWrite(s.SQL, local); err != nil {
+			return err
+		}
+	}
+	if err := x.runUser(ctx, u, s, out); err != nil || moves {
+		_ = u.s.Close()
+		return err
+	}
+	x.c.users.put(s, u)
+	return nil
+}
+
+// prepareWrite prepares a statement of a user that writes rows, or, with local,
+// makes or drops a table.
+func (c *conn) prepareWrite(sql string, local bool) (*userStatement, error) {
 	allowed := writingWords
-	if ddl {
+	if local {
 		allowed = append(slices.Clone(allowed), "CREATE", "DROP")
 	}
-	p, args, err := x.c.prepareUser(s, allowed...)
+	p, err := c.prepareAny(sql, allowed...)
+	if err != nil {
+		return nil, err
+	}
+	if p.Readonly() {
+		_ = p.Close()
+		return nil, errors.New("statement does not write")
+	}
+	return &userStatement{s: p, wrote: c.guard.wrote, ddl: c.guard.ddl}, nil
+}
+
+func (x *tx) runUser(ctx context.Context, u *userStatement, s Statement, out *Affected) error {
+	args, err := bind(u.s, s)
 	if err != nil {
 		return err
 	}
-	defer p.Close()
-	changesSchema := x.c.guard.ddl
-	if p.Readonly() {
-		return errors.New("statement does not write")
-	}
 	limit := x.db.cfg.Limits.Rows
-	err = readRows(ctx, p, toDriver(args), func(names []string) error {
+	err = readRows(ctx, u.s, toDriver(args), func(names []string) error {
 		if len(names) > 0 {
 			out.Columns = slices.Clone(names)
 		}
@@ -141,9 +175,9 @@ func (x *tx) exec(ctx context.Context, s Statement, ddl bool, out *Affected) err
 		return nil
 	})
 	if err = x.db.capture.read(err); err != nil {
-		return x.adviseKey(err)
+		return x.adviseKey(err, u.wrote)
 	}
-	if changesSchema {
+	if u.ddl {
 		return nil
 	}
 	n, err := x.c.row("SELECT changes()")
@@ -154,12 +188,12 @@ func (x *tx) exec(ctx context.Context, s Statement, ddl bool, out *Affected) err
 }
 
 // adviseKey says more of a refusal that a table without a key given may get.
-func (x *tx) adviseKey(err error) error {
+func (x *tx) adviseKey(err error, wrote []string) error {
 	var e sqlite3.Error
 	if !errors.As(err, &e) || e.ExtendedCode != sqlite3.ErrConstraintNotNull {
 		return err
 	}
-	for _, name := range x.c.guard.wrote {
+	for _, name := range wrote {
 		if t := x.db.tables().byName[name]; t != nil && t.Kind != 0 && t.IntegerKey() {
 			return fmt.Errorf("%w (table %s: a key is given by who writes: one that SQLite chose could be taken at two nodes at once)", err, name)
 		}

@@ -12,7 +12,7 @@ import (
 // of users that have no books. What a transaction that makes and drops tables
 // sees is not kept: it may be undone.
 func (db *DB) readLocals(ddl bool) error {
-	v, err := db.c.row("SELECT schema_version FROM pragma_schema_version")
+	v, err := db.c.row("PRAGMA schema_version")
 	if err != nil || !ddl && db.locals != nil && db.localAt == v[0].Int {
 		return err
 	}

@@ -149,3 +149,34 @@ func (r *region) equal() {
 		}
 	}
 }
+
+// A statement that is kept from before a change of the schema means what it
+// says after it.
+func TestStatementsSeeTheSchemaOfNow(t *testing.T) {
+	r := newRegion(t, "w1")
+	r.load("w1", "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, a TEXT)")
+	const sql = "INSERT INTO t (id) SELECT coalesce(max(id), 0) + 1 FROM t RETURNING *"
+	insert := func(id int) []sqlite.Affected {
+		t.Helper()
+		out, _, err := execute(r.nodes["w1"], t, sql)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out[0].Result[0][0].Int != int64(id) {
+			t.Errorf("row %v, want %d", out[0].Result, id)
+		}
+		return out
+	}
+	insert(1)
+	insert(2)
+	r.load("w1", "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, a TEXT, c TEXT NOT NULL DEFAULT 'new')")
+	r.settle()
+	if out := insert(3); len(out[0].Columns) != 3 || out[0].Result[0][2].Data != "new" {
+		t.Errorf("%v, %v", out[0].Columns, out[0].Result)
+	}
+	r.load("w1", "CREATE TABLE other (id INTEGER NOT NULL PRIMARY KEY)")
+	r.settle()
+	if _, _, err := execute(r.nodes["w1"], t, sql); err == nil {
+		t.Error("wrote a table that is dropped")
+	}
+}
