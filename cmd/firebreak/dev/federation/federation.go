@@ -34,6 +34,7 @@ type Config struct {
 	Former    *Plan  // go on with this plan; nil makes a new one
 	Processes bool   // each node is a child process, else all are in this one
 	Binary    string // of the children
+	Wave      int    // region nodes that start at once; they meet before more do; zero means all
 	Enforce   bool   // brakes hold, else they only observe
 	Schema    string // directory of schema files of every region node; empty for none
 	Version   string
@@ -184,9 +185,15 @@ func (f *Federation) Run(ctx context.Context, work func(context.Context) error) 
 // start starts the nodes tier by tier; they live as long as nodes.
 func (f *Federation) start(ctx, nodes context.Context, l launcher) error {
 	for _, tier := range []Role{Global, Region, Router} {
-		for _, n := range f.plan.Of(tier) {
+		tierNodes := f.plan.Of(tier)
+		for i, n := range tierNodes {
 			if err := f.startNode(ctx, nodes, l, n); err != nil {
 				return err
+			}
+			if tier == Region && f.cfg.Wave > 0 && (i+1)%f.cfg.Wave == 0 {
+				if err := f.waitMet(ctx, tierNodes[i+1-f.cfg.Wave:i+1]); err != nil {
+					return err
+				}
 			}
 		}
 		if tier == Global {

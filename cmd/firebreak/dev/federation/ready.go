@@ -98,6 +98,37 @@ func (f *Federation) waitReadyOne(ctx context.Context, n Node) error {
 	return f.until(ctx, func(ctx context.Context) error { return f.Ready(ctx, n) })
 }
 
+// waitMet returns when each of these region nodes is connected with all of its
+// region that have been started, they included. A hundred processes that
+// start and meet at once on few CPUs are late for each other's deadlines.
+func (f *Federation) waitMet(ctx context.Context, wave []Node) error {
+	started := map[fleet.Region]int{}
+	for _, r := range f.started() {
+		if r.node.Role == Region {
+			started[r.node.Region]++
+		}
+	}
+	for _, n := range wave {
+		c, err := f.RegionClient(n)
+		if err != nil {
+			return err
+		}
+		within, cancel := context.WithTimeoutCause(ctx, readyWithin, errTooLong)
+		err = f.until(within, func(ctx context.Context) error {
+			s, err := c.Status(ctx, &regionv1.StatusRequest{})
+			if err != nil {
+				return err
+			}
+			return connected(n, s, started[n.Region]-1)
+		})
+		cancel()
+		if err != nil {
+			return fmt.Errorf("node %v has not met those before it: %w", n, err)
+		}
+	}
+	return nil
+}
+
 // Ready reports why a node is not ready, or nil.
 func (f *Federation) Ready(ctx context.Context, n Node) error {
 	switch n.Role {
@@ -121,14 +152,19 @@ func (f *Federation) regionReady(ctx context.Context, n Node) error {
 	case !s.Fit:
 		return fmt.Errorf("it is not fit: %s", s.UnfitBecause)
 	}
-	connected := 0
+	return connected(n, s, f.plan.Spec.Workers-1)
+}
+
+// connected reports whether a node is connected with so many others.
+func connected(n Node, s *regionv1.StatusResponse, want int) error {
+	have := 0
 	for _, m := range s.Members {
 		if m.Connected && m.Node != string(n.Name) {
-			connected++
+			have++
 		}
 	}
-	if want := f.plan.Spec.Workers - 1; connected < want {
-		return fmt.Errorf("it is connected to %d of %d peers", connected, want)
+	if have < want {
+		return fmt.Errorf("it is connected to %d of %d peers", have, want)
 	}
 	return nil
 }
