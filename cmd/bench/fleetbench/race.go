@@ -146,16 +146,35 @@ func (r *race) write(ctx context.Context, i uint64, due time.Time) error {
 // lag offers a rate, and gives the p99 of the ways from when a write was due
 // until it was seen. What is not seen in time makes it as long as that time.
 func (r *race) lag(ctx context.Context, rate float64) (p99 float64, sent uint64, err error) {
-	report, err := load.Run(ctx, load.Config{Rate: rate, Duration: raceFor, Workers: 256}, r.write)
+	o, err := r.offer(ctx, rate, raceFor)
+	if err != nil {
+		return 0, 0, err
+	}
+	if float64(o.missed) > 0.01*float64(o.sent) { // it could not even be offered
+		return raceFor.Seconds(), o.sent, nil
+	}
+	return stat.Quantile(o.lags, 0.99), o.sent, nil
+}
+
+// offered is what became of writes at a rate.
+type offered struct {
+	sent   uint64
+	missed uint64    // were not even begun, or not seen in time
+	lags   []float64 // seconds from when a write was due until it was seen
+}
+
+// offer writes at a rate for some time, and waits for what the watched node
+// has yet to see.
+func (r *race) offer(ctx context.Context, rate float64, d time.Duration) (o offered, err error) {
+	report, err := load.Run(ctx, load.Config{Rate: rate, Duration: d, Workers: 256}, r.write)
 	if err == nil {
 		err = report.First
 	}
 	if err != nil {
-		return 0, 0, err
+		return o, err
 	}
 	r.rows = max(r.rows, min(int(report.Sent), raceRows*len(r.nodes)))
-	var lags []float64
-	unseen := 0
+	o.sent, o.missed = report.Sent, report.Unsent
 	err = world.Await(ctx, "the last writes to be seen", func() error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -167,15 +186,12 @@ func (r *race) lag(ctx context.Context, rate float64) (p99 float64, sent uint64,
 				return errors.New("some may still be on their way")
 			}
 		}
-		unseen = len(r.wait)
+		o.missed += uint64(len(r.wait))
 		clear(r.wait)
-		lags, r.lags = r.lags, nil
+		o.lags, r.lags = r.lags, nil
 		return nil
 	})
-	if float64(report.Unsent)+float64(unseen) > 0.01*float64(report.Sent) { // it could not even be offered
-		return raceFor.Seconds(), report.Sent, err
-	}
-	return stat.Quantile(lags, 0.99), report.Sent, err
+	return o, err
 }
 
 // highest is the last rate that was held, to a quarter of it; zero if not even

@@ -182,11 +182,15 @@ func (m *members) send(i int, due time.Time) {
 // slower that a part is enough, and a shorter queue is in its favour.
 const fewer = 4
 
-// block broadcasts at the rate. A broadcast that does not come everywhere is
-// no error here: it promises nothing, and the figure is of what came.
+// block broadcasts at the rate.
 func (m *members) block(ctx context.Context, ops int) (bench.Values, error) {
+	return m.offer(ctx, rate, max(1, ops/fewer))
+}
+
+// offer broadcasts so many rows. A broadcast that does not come everywhere is
+// no error here: it promises nothing, and the figure is of what came.
+func (m *members) offer(ctx context.Context, rate float64, ops int) (bench.Values, error) {
 	came := m.came.Load()
-	ops = max(1, ops/fewer)
 	_, err := load.Run(ctx, load.Config{Rate: rate, Count: uint64(ops)}, func(_ context.Context, i uint64, due time.Time) error {
 		m.send(int(i)%len(m.nodes), due)
 		return nil
