@@ -33,6 +33,7 @@ type table struct {
 
 	getRow     string // row by key
 	getSide    string // bookkeeping by key
+	getBoth    string // bookkeeping and row by key; nothing if there is no row
 	insert     string // row
 	update     string // columns, then key
 	remove     string // row by key
@@ -142,6 +143,7 @@ func newTable(s schema.Table) *table {
 	}
 	t.addCold()
 	t.getSide = fmt.Sprintf("SELECT %s FROM %s WHERE %s", sideColumns, t.side, where)
+	t.getBoth = t.scan(len(key), true)
 	t.putSide = fmt.Sprintf("INSERT OR REPLACE INTO %s (%s, %s) VALUES (%s)", t.side, sideColumns, list(key), marks(sideWidth+len(key)))
 	t.removeSide = fmt.Sprintf("DELETE FROM %s WHERE %s", t.side, where)
 	return t
