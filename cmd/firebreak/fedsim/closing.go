@@ -95,6 +95,7 @@ func (r *replica) awaitsGap(d record.Delivery) {
 // named, the closing of what is earlier.
 func (r *replica) closeEarlier(w record.Writer) {
 	if w.IsZero() {
+		r.realm.rewrites(r)
 		left, err := r.store.Restamp(context.Background(), restampRows)
 		r.step(core.Restamped{Left: left, Failed: err != nil || r.full})
 		return

@@ -81,6 +81,7 @@ type realm struct {
 	over     map[record.Node]uint64      // the boot up to which somebody has evicted or closed a node
 	closed   map[closedBoot]record.Point // by which closing
 	evicted  map[record.Node]bool        // at some time
+	rewrote  map[record.Node]uint64      // the boot below which a start has begun to write the rows again, to close
 	unknown  map[record.Node]bool        // to some closing
 	acks     []ack
 	kept     map[record.Point]bool  // what some disk had when the faults ended
@@ -104,7 +105,7 @@ func newRealm(cluster, lane string) *realm {
 	m := &realm{
 		name: cluster + "/" + lane, cluster: "region/" + cluster, lane: lane, byID: map[record.TableID]schema.Table{}, ids: map[string]record.TableID{},
 		starts: map[record.Writer]bool{}, contents: map[record.Point]string{}, commits: map[record.Point]record.Changeset{},
-		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, evicted: map[record.Node]bool{}, unknown: map[record.Node]bool{}, closed: map[closedBoot]record.Point{}, late: map[record.Point]bool{}, stray: map[place]bool{}, weak: map[record.Writer]bool{},
+		heads: map[record.Writer]record.Version{}, rows: map[place][]written{}, over: map[record.Node]uint64{}, evicted: map[record.Node]bool{}, rewrote: map[record.Node]uint64{}, unknown: map[record.Node]bool{}, closed: map[closedBoot]record.Point{}, late: map[record.Point]bool{}, stray: map[place]bool{}, weak: map[record.Writer]bool{},
 	}
 	if cluster == "global" {
 		m.cluster = cluster
@@ -211,10 +212,11 @@ func (m *realm) acked(at place, r record.Record, p record.Point, again bool, beg
 
 // cameBack notes what an image, or the disk of a node that was evicted or that
 // nobody knew, brings that its node's closing, or an eviction, could not know of:
-// none of others has it. A closing waits for none of these.
+// none of others has it. A closing waits for none of these, and what it writes
+// again before outranks it too.
 func (m *realm) cameBack(states []core.State, others []*replica) {
 	for _, s := range states {
-		if s.Writer.Boot > m.over[s.Writer.Node] {
+		if n := s.Writer.Node; s.Writer.Boot > m.over[n] && s.Writer.Boot >= m.rewrote[n] {
 			continue
 		}
 		for v := record.Version(1); v <= s.Received.Head; v++ {
@@ -224,6 +226,11 @@ func (m *realm) cameBack(states []core.State, others []*replica) {
 			}
 		}
 	}
+}
+
+// rewrites notes that r writes rows of earlier starts again.
+func (m *realm) rewrites(r *replica) {
+	m.rewrote[r.proc.name] = max(m.rewrote[r.proc.name], r.store.Writer().Boot)
 }
 
 // closedWithout notes what a closing by r did not wait for: peers of which its
