@@ -26,7 +26,7 @@ func Benches() []bench.Bench {
 		{Name: "B25", Title: "blast-isolation", Set: bench.Full, Long: 150 * time.Second, Run: isolation,
 			About: "One of three regions at 100 × its writes, and one whose nodes are killed: no node of another region is touched. The same nodes as one cluster stand beside it."},
 		{Name: "B01-processes", Title: "propagate-processes", Set: bench.Soak, Run: processes,
-			About: "One region of 64 processes, 10 rows a second: at most 1.05 rows arrive per row first delivered, 64 bytes per exchange at rest; CPU and bytes beside memberlist's broadcast."},
+			About: "One region of 64 processes, 5 rows a second, all seen in time: at most 1.05 rows arrive per row first delivered, 64 bytes per exchange at rest; CPU and bytes beside memberlist's broadcast."},
 		{Name: "B27", Title: "against-incumbent", Set: bench.Full, Quick: 60 * time.Second, Long: 200 * time.Second, Run: incumbent,
 			About: "Regions of 3, 8, 16 and 30 processes beside Corrosion's agent, whose figures are constants: 10 × the updates a second at 16 and 30, a tenth of its CPU and an eighth of its bytes per update and node, a quarter of its disk, twice its start at most."},
 	}

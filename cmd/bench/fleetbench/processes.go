@@ -20,7 +20,7 @@ const (
 	manyNodes = 64
 	fewNodes  = 16               // unless the run is a full one
 	manyWave  = 4                // that start at once
-	manyRate  = 10.0             // rows per second: two CPUs carry them on all nodes
+	manyRate  = 5.0              // rows per second: two CPUs carry them on all nodes
 	manyFor   = 20 * time.Second // of writes
 	manyRest  = 15 * time.Second // without any but the nodes' own probes
 )
@@ -45,6 +45,7 @@ func processes(ctx context.Context, b *bench.Bencher) error {
 	name := fmt.Sprintf("%d nodes: ", n)
 	b.Count(name+"p50 until visible", "ms", ours.p50, result.Target{})
 	b.Count(name+"p99 until visible", "ms", ours.p99, result.Target{})
+	b.Count(name+"rows that were not seen in time", "%", ours.missed, result.AtMost(0))
 	b.Count(name+"rows that arrived per row first delivered", "", ours.copies, result.AtMost(1.05))
 	b.Count(name+"pushes that did not leave", "", ours.unpushed, result.AtMost(0))
 	b.Count(name+"bytes per row and node", "B", ours.bytes, result.Target{})
@@ -62,7 +63,8 @@ func processes(ctx context.Context, b *bench.Bencher) error {
 
 // crowd is what a region of many processes has taken.
 type crowd struct {
-	p50, p99 float64 // ms
+	p50, p99 float64 // ms, of rows that were seen in time
+	missed   float64 // % of the rows, which were not
 	copies   float64 // rows that arrived per row that was new
 	unpushed float64
 	bytes    float64 // of pushed frames, per row and node
@@ -123,15 +125,13 @@ func (r *race) crowd(ctx context.Context) (out crowd, err error) {
 	if err != nil {
 		return out, err
 	}
-	if o.missed > 0 || o.sent == 0 {
-		return out, fmt.Errorf("%d of %d writes were not seen in time", o.missed, o.sent)
-	}
-	if busy.sums[taken] == 0 || rest.sums[syncSent] == 0 {
-		return out, errors.New("nothing was delivered, or nothing compared")
+	if len(o.lags) == 0 || busy.sums[taken] == 0 || rest.sums[syncSent] == 0 {
+		return out, errors.New("nothing was written, delivered or compared: the machine does not carry so many processes beside its other work")
 	}
 	nodes := float64(len(r.nodes))
 	out = crowd{
-		p50: 1000 * stat.Quantile(o.lags, 0.5), p99: 1000 * stat.Quantile(o.lags, 0.99),
+		missed: 100 * float64(o.missed) / float64(o.due),
+		p50:    1000 * stat.Quantile(o.lags, 0.5), p99: 1000 * stat.Quantile(o.lags, 0.99),
 		copies: busy.sums[arrived] / busy.sums[taken], unpushed: rest.sums[unpushed] + busy.sums[unpushed],
 		bytes: busy.sums[pushBytes] / busy.sums[taken], exchange: rest.sums[syncBytes] / rest.sums[syncSent],
 		rest: rest.perSecond() / nodes,

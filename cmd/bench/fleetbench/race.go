@@ -158,7 +158,8 @@ func (r *race) lag(ctx context.Context, rate float64) (p99 float64, sent uint64,
 
 // offered is what became of writes at a rate.
 type offered struct {
-	sent   uint64
+	due    uint64
+	sent   uint64    // of them, those that were begun
 	missed uint64    // were not even begun, or not seen in time
 	lags   []float64 // seconds from when a write was due until it was seen
 }
@@ -174,7 +175,7 @@ func (r *race) offer(ctx context.Context, rate float64, d time.Duration) (o offe
 		return o, err
 	}
 	r.rows = max(r.rows, min(int(report.Sent), raceRows*len(r.nodes)))
-	o.sent, o.missed = report.Sent, report.Unsent
+	o.due, o.sent, o.missed = report.Sent+report.Unsent, report.Sent, report.Unsent
 	err = world.Await(ctx, "the last writes to be seen", func() error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
