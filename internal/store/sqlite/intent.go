@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 
 	"github.com/firebreak-dev/firebreak/internal/record"
@@ -18,9 +19,15 @@ import (
 // An entry is its length, its bytes and their CRC-32; a length of zero ends
 // the list. One write adds an entry and the end behind it.
 type intents struct {
-	file *os.File
+	file journalFile
 	at   int64
 	buf  []byte
+}
+
+// journalFile is what the journal does with its file.
+type journalFile interface {
+	io.WriterAt
+	io.Closer
 }
 
 // intent is one entry: a range of deliveries, or one record that is alone.
