@@ -33,14 +33,17 @@ type body struct {
 	held atomic.Int64 // counted in all
 }
 
-// of returns a request whose body counts, until done.
+// of returns a copy of r whose body counts, until done. The server keeps r with
+// its own body: of that it knows how much is not read, and after a refusal it
+// hangs up instead of waiting for more.
 func (b *bodies) of(r *http.Request) (counted *http.Request, done func()) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return r, func() {}
 	}
 	one := &body{ReadCloser: r.Body, all: b}
-	r.Body = one
-	return r, func() { b.now.Add(-one.held.Swap(0)) }
+	counted = r.WithContext(r.Context())
+	counted.Body = one
+	return counted, func() { b.now.Add(-one.held.Swap(0)) }
 }
 
 func (b *body) Read(p []byte) (int, error) {
