@@ -102,7 +102,7 @@ func openJournal(path string, keep uint64, onLine func(store.Position) bool) (*j
 	if anew == "" {
 		return j, all, "", nil
 	}
-	if j.db != nil {
+	if j.db != nil && !j.broken.Load() { // else its locks may be held for ever
 		_ = guarded(j.db.Close)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -210,10 +210,11 @@ func (j *journal) mark(machine string) error {
 // close ends the journal in order: only then may another start of the machine
 // go on with it.
 func (j *journal) close() error {
+	err := j.mark("clean")
 	if j.broken.Load() {
 		return nil // what it holds is no good, and its locks may be held for ever
 	}
-	return errors.Join(j.mark("clean"), j.db.Sync(), j.db.Close())
+	return errors.Join(err, j.db.Sync(), j.db.Close())
 }
 
 // list returns every watch.
