@@ -97,9 +97,12 @@ func Quiet(ctx context.Context, e *Engine) error {
 	if err := snap.Close(); err != nil {
 		return err
 	}
-	for tick := time.NewTicker(time.Millisecond); ; {
-		if e.reached().Sequence >= want && !e.running() {
-			tick.Stop()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for still := 0; ; { // watches are marked a moment after the position is reached
+		if e.reached().Sequence < want || e.running() {
+			still = 0
+		} else if still++; still > 5 {
 			return nil
 		}
 		select {
