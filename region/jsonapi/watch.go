@@ -148,7 +148,11 @@ func (h *Handler) watchRows(w http.ResponseWriter, r *http.Request, last string)
 	s := newRowStream(h.stream(w, r), &regionv1.WatchRequest{Part: &regionv1.WatchRequest_Hello{Hello: &regionv1.WatchHello{Client: "http " + r.RemoteAddr}}},
 		&regionv1.WatchRequest{Part: &regionv1.WatchRequest_Add{Add: add}})
 	defer s.stop()
-	h.ended(w, s.out, h.cfg.Watches.Serve(s))
+	err := h.cfg.Watches.Serve(s)
+	if s.err != nil {
+		err = s.err // the end of the requests, which it caused, may have come first
+	}
+	h.ended(w, s.out, err)
 }
 
 // rowStream is a client of two-way watches that asks for one thing, and goes
@@ -158,6 +162,7 @@ type rowStream struct {
 	stop     func()
 	out      *stream
 	requests []*regionv1.WatchRequest
+	err      error // of Send; to be read once the watch has ended
 }
 
 func newRowStream(out *stream, requests ...*regionv1.WatchRequest) *rowStream {
@@ -179,11 +184,10 @@ func (s *rowStream) Recv() (*regionv1.WatchRequest, error) {
 }
 
 func (s *rowStream) Send(res *regionv1.WatchResponse) error {
-	err := s.tell(res)
-	if err != nil {
+	if s.err = s.tell(res); s.err != nil {
 		s.stop() // Recv waits for nobody
 	}
-	return err
+	return s.err
 }
 
 func (s *rowStream) tell(res *regionv1.WatchResponse) error {
