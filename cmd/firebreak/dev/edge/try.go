@@ -19,7 +19,7 @@ const (
 	maxSilent = 3               // machines of one request that do not answer
 	maxTries  = 32              // machines of one request: a refusal costs nothing
 	spill     = 8               // one request in so many goes to any machine, near or far
-	forgiven  = 1 * time.Second // for how long an edge may choose a machine after its node knew of the stop
+	forgiven  = 2 * time.Second // for how long an edge may choose a machine after its node knew of the stop
 	httpPort  = "http"          // name of the service that is asked
 	separator = "/"
 )
