@@ -113,7 +113,7 @@ func (r *race) crowd(ctx context.Context) (out crowd, err error) {
 	if _, err := r.offer(ctx, manyRate, raceFor); err != nil { // warms up
 		return out, err
 	}
-	rest, err := r.took(ctx, func() error { return pause(ctx, manyRest) })
+	rest, err := r.took(ctx, func() error { return bench.Pause(ctx, manyRest) })
 	if err != nil {
 		return out, err
 	}
@@ -173,15 +173,4 @@ func (r *race) took(ctx context.Context, do func() error) (s span, err error) {
 	after, err := scrape(ctx, r.nodes)
 	s.sums = after.since(before)
 	return s, err
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

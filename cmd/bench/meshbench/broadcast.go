@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/firebreak-dev/firebreak/internal/bench"
 	"github.com/firebreak-dev/firebreak/internal/bench/machine"
 )
 
@@ -26,7 +27,7 @@ func MeasureBroadcast(ctx context.Context, n int, rate float64, rows int, rest t
 		return out, err
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
-	idle, err := cpuOf(func() error { return pause(ctx, rest) })
+	idle, err := cpuOf(func() error { return bench.Pause(ctx, rest) })
 	if err != nil {
 		return out, err
 	}

@@ -69,11 +69,11 @@ func atRest(ctx context.Context, b *bench.Bencher) (err error) {
 	if _, err := r.block(ctx, block); err != nil {
 		return err
 	}
-	if err := pause(ctx, 5*time.Second); err != nil {
+	if err := bench.Pause(ctx, 5*time.Second); err != nil {
 		return err
 	}
 	syncs, bytes := r.sent.syncs.Load(), r.sent.bytes.Load()
-	if err := pause(ctx, restFor); err != nil {
+	if err := bench.Pause(ctx, restFor); err != nil {
 		return err
 	}
 	syncs, bytes = r.sent.syncs.Load()-syncs, r.sent.bytes.Load()-bytes
@@ -89,15 +89,4 @@ func atRest(ctx context.Context, b *bench.Bencher) (err error) {
 	}
 	b.Count(fmt.Sprintf("%s%d rows/s for 5 s: comparisons of leaves", name, rate), "", float64(r.sent.leaves.Load()-leaves), result.Target{})
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

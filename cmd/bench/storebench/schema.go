@@ -190,7 +190,7 @@ func (c *changing) measure(ctx context.Context, x change) (bench.Values, error) 
 
 // changeAmid lets some updates pass before the change, and after it.
 func (c *changing) changeAmid(ctx context.Context, x change) (p sqlite.SchemaPlan, err error) {
-	if err := wait(ctx, changeRest); err != nil {
+	if err := bench.Pause(ctx, changeRest); err != nil {
 		return p, err
 	}
 	if p, err = c.load(ctx, x.file); err != nil {
@@ -206,18 +206,7 @@ func (c *changing) changeAmid(ctx context.Context, x change) (p sqlite.SchemaPla
 	if err := c.db.WaitSchema(ctx); err != nil {
 		return p, err
 	}
-	return p, wait(ctx, changeRest)
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return p, bench.Pause(ctx, changeRest)
 }
 
 // values compare the pause with what the plan said of it, and the commits
