@@ -131,8 +131,11 @@ func TestBusyUsersDelayNoWatch(t *testing.T) {
 			done <- err
 		}()
 	}
-	for n.db.Stats().Readers < 4 {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(20 * time.Second); n.db.Stats().Readers < 4; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d readers, want at least 4", n.db.Stats().Readers)
+		}
+		<-time.After(time.Millisecond)
 	}
 	n.exec("INSERT INTO m (id, port) VALUES ('m1', 1)")
 	r.next()
